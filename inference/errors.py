@@ -1,0 +1,35 @@
+"""The root of nextbest's error tree, and the errors that serving can raise. Runs in a Lambda.
+
+    NextbestError
+    ├── BadRequestError        a request that breaks its contract; names the field's path
+    ├── ArtifactError          a model on disk that is corrupt, incomplete or of an unknown format
+    ├── GoldenMismatchError    a released version answers its golden requests differently
+    ├── training.errors        DataQualityError, NotEnoughDataError, ConfigurationError
+    └── pipelines.errors       StageError, DeployError, RunError, ...
+
+A class name is a public name: state machines match it (`ErrorEquals`, or within a job's failure
+reason), so renaming one is a breaking change.
+"""
+
+
+class NextbestError(Exception):
+    """Base of all errors that nextbest raises on purpose."""
+
+
+class BadRequestError(NextbestError):
+    """A request that breaks its contract.
+
+    `path` is where, as a JSON path (`$.limit`); the message says what was expected.
+    """
+
+    def __init__(self, message: str, *, path: str = "$") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class ArtifactError(NextbestError):
+    """A model artefact that cannot be trusted: missing file, wrong checksum, unknown format."""
+
+
+class GoldenMismatchError(NextbestError):
+    """A published version answered a golden request differently from the evaluation."""

@@ -1,0 +1,111 @@
+"""`nextbest.toml`: the stages and the defaults of runs.
+
+Precedence: explicit argument > environment (`NEXTBEST_STAGE`, `NEXTBEST_REGION`) >
+`nextbest.toml` in the project's folder > default. An unknown key is an error that names the
+nearest known one.
+
+    default_stage = "production"
+
+    [stages.production]
+    region = "eu-west-1"
+    profile = "shop"
+    architecture = "arm64"          # of the Lambdas: arm64 or x86_64
+
+    [runs]
+    instance_type = "ml.m5.xlarge"
+    use_spot = true
+
+    [recommender]
+    holdout_days = 14
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from pipelines.errors import StageError
+from training.configuration import refuse_unknown_keys
+from training.errors import ConfigurationError
+
+FILE_NAME = "nextbest.toml"
+
+
+class StageConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One stage. `account` is asked of STS when absent."""
+
+    region: str = "us-east-1"
+    account: str | None = None
+    profile: str | None = None
+    architecture: Literal["arm64", "x86_64"] = "arm64"
+    lambda_runtime: str = "python3.13"
+    memory_mb: int = 1024
+
+
+class RunConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where jobs run. Spot jobs wait at most `max_wait_seconds` in all, checkpoints included."""
+
+    instance_type: str = "ml.m5.xlarge"
+    instance_count: int = 1
+    volume_gb: int = 30
+    max_runtime_seconds: int = 3600
+    use_spot: bool = False
+    max_wait_seconds: int = 7200
+
+
+class ProjectConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file, with the environment laid over it."""
+
+    default_stage: str = "local"
+    stages: dict[str, StageConfiguration] = {}
+    runs: RunConfiguration = RunConfiguration()
+    recommender: dict[str, Any] = {}
+
+    def stage(self, name: str) -> StageConfiguration:
+        """The stage's section; `local` needs none."""
+        found = self.stages.get(name)
+        if found is None and name != "local":
+            known = ", ".join(sorted({"local", *self.stages}))
+            raise StageError(
+                f"stage {name!r} is not in {FILE_NAME} (known: {known}). "
+                f"Add a section [stages.{name}] with its region"
+            )
+        found = found or StageConfiguration()
+        region = os.environ.get("NEXTBEST_REGION")
+        return msgspec.structs.replace(found, region=region) if region else found
+
+
+def load_configuration(root: Path) -> ProjectConfiguration:
+    """The configuration of the project in `root`; defaults where there is no file."""
+    path = root / FILE_NAME
+    values = _read(path) if path.exists() else {}
+    _check_keys(values)
+    try:
+        project = msgspec.convert(values, ProjectConfiguration)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    stage = os.environ.get("NEXTBEST_STAGE")
+    return msgspec.structs.replace(project, default_stage=stage) if stage else project
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+
+
+def _check_keys(values: dict[str, Any]) -> None:
+    refuse_unknown_keys(values, ProjectConfiguration.__struct_fields__, where=FILE_NAME)
+    if isinstance(values.get("runs"), dict):
+        refuse_unknown_keys(values["runs"], RunConfiguration.__struct_fields__, where="[runs]")
+    stages = values.get("stages")
+    for name, stage in stages.items() if isinstance(stages, dict) else ():
+        if isinstance(stage, dict):
+            refuse_unknown_keys(
+                stage, StageConfiguration.__struct_fields__, where=f"[stages.{name}]"
+            )
