@@ -1,0 +1,28 @@
+"""`nextbest train`: start a run and, if asked, watch it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.runs import watch_to_end
+from pipelines.console import SetOption, StageOption, TenantOption, console, parse_assignments
+from pipelines.workspace import Workspace
+
+
+def train(
+    tenant: TenantOption,
+    kind: Annotated[str, typer.Argument(help="What to train: recommender.")] = "recommender",
+    settings: SetOption = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to its end.")] = False,
+    stage: StageOption = None,
+) -> None:
+    """Train a model on the tenant's newest data; release it if it passes the gate."""
+    workspace = Workspace(stage, tenant)
+    run = workspace.train(kind, **parse_assignments(settings))
+    console.print(f"started {run.name}")
+    if watch:
+        watch_to_end(run)
+    else:
+        console.print(f"follow it with: nextbest runs watch {run.name}")

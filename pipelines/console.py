@@ -1,0 +1,41 @@
+"""What every command shares: the console, the stage option, and key=value settings."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from training.errors import ConfigurationError
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+StageOption = Annotated[
+    str | None,
+    typer.Option("--stage", help="Where: local (the default) or a stage of nextbest.toml."),
+]
+TenantOption = Annotated[str, typer.Option("--tenant", "-t", help="Whose data and models.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One setting of the kind; repeatable."),
+]
+
+
+def parse_assignments(pairs: list[str] | None) -> dict[str, str]:
+    """`key=value` pairs as a mapping; `ConfigurationError` for one without an equals sign."""
+    settings = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigurationError(f"--set {pair!r}: expected KEY=VALUE, e.g. --set k=20")
+        settings[key.strip()] = value.strip()
+    return settings
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, unwrapped and uncoloured, so that it can be piped."""
+    print(json.dumps(value, indent=2, default=str))

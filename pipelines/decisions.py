@@ -1,0 +1,47 @@
+"""Ask a deployed decision Lambda, as an engagement service would. Used by `nextbest decide`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.errors import DecisionError
+from pipelines.releases import LIVE
+from pipelines.stage import Stage
+
+
+def decide(
+    stage: Stage,
+    tenant: str,
+    request: Mapping[str, Any],
+    *,
+    decision: str = "next-best-product",
+    client: Any = None,
+) -> dict[str, Any]:
+    """The live version's answer to a request (see docs/decisions.md for both contracts).
+
+    A bad request is an answer too (`{"error": …}`). Raises `DecisionError` when no version is
+    live or the function itself failed. Pass a `client` of Lambda to reuse its connection.
+    """
+    client = client or stage.client("lambda")
+    function = stage.function(tenant, decision)
+    try:
+        reply = client.invoke(
+            FunctionName=function, Qualifier=LIVE, Payload=json.dumps(request).encode()
+        )
+    except client.exceptions.ResourceNotFoundException as error:
+        raise DecisionError(
+            f"{function} has no live version on stage {stage.name!r}; "
+            f"run: nextbest train recommender --tenant {tenant}"
+        ) from error
+    answer = json.loads(reply["Payload"].read() or b"null")
+    if "FunctionError" in reply or not isinstance(answer, dict):
+        raise DecisionError(f"{function} failed: {_failure(answer)}")
+    return answer
+
+
+def _failure(answer: object) -> str:
+    if isinstance(answer, dict) and "errorMessage" in answer:
+        return f"{answer.get('errorType', 'error')}: {answer['errorMessage']}"
+    return json.dumps(answer)
