@@ -1,0 +1,148 @@
+"""A model on disk: `manifest.json`, `.npy` arrays and JSON lists, packed as `model.tar.gz`.
+
+Written by jobs, opened by Lambdas. Opening verifies every file's sha256 and memory-maps the
+arrays; nothing is ever unpickled. Same content → same bytes, packed or not.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from inference.errors import ArtifactError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An opened model: read-only memory-mapped `arrays`, decoded `tables`, and the manifest."""
+
+    manifest: dict[str, Any]
+    arrays: Mapping[str, np.ndarray]
+    tables: Mapping[str, Any]
+
+
+def write(
+    folder: Path,
+    *,
+    manifest: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    tables: Mapping[str, Any],
+) -> None:
+    """Write a model into `folder` (made if absent); `manifest` must hold `kind`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
+    for name, table in tables.items():
+        (folder / f"{name}.json").write_bytes(msgspec.json.encode(table))
+    names = sorted([f"{name}.npy" for name in arrays] + [f"{name}.json" for name in tables])
+    files = {name: _sha256(folder / name) for name in names}
+    full = {**manifest, "format_version": FORMAT_VERSION, "files": files}
+    text = json.dumps(full, indent=1, sort_keys=True, allow_nan=False)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def open_artifact(folder: Path, *, kind: str) -> Artifact:
+    """Open and verify the model in `folder`.
+
+    Raises `ArtifactError` for a missing or altered file, an unknown format or another kind.
+    """
+    manifest = _read_manifest(folder)
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{folder}: format version {manifest.get('format_version')!r} is unknown; "
+            f"this code reads version {FORMAT_VERSION}"
+        )
+    if manifest.get("kind") != kind:
+        raise ArtifactError(f"{folder}: holds a {manifest.get('kind')!r}, expected a {kind!r}")
+    for name, expected in manifest["files"].items():
+        _verify(folder / name, expected)
+    names = list(manifest["files"])
+    return Artifact(
+        manifest=manifest,
+        arrays={Path(n).stem: _load(folder / n) for n in names if n.endswith(".npy")},
+        tables={Path(n).stem: _decode(folder / n) for n in names if n.endswith(".json")},
+    )
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes())
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{folder}: no {MANIFEST}; is this a model's folder?") from error
+    except msgspec.DecodeError as error:
+        raise ArtifactError(f"{folder / MANIFEST} is not valid JSON: {error}") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ArtifactError(f"{folder / MANIFEST} lists no files")
+    return manifest
+
+
+def _verify(path: Path, expected: str) -> None:
+    if path.name != str(path.relative_to(path.parent)) or not path.is_file():
+        raise ArtifactError(f"{path}: named in the manifest but missing")
+    found = _sha256(path)
+    if found != expected:
+        raise ArtifactError(f"{path}: sha256 {found[:12]}…, the manifest says {expected[:12]}…")
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not a plain array: {error}") from error
+
+
+def _decode(path: Path) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except msgspec.DecodeError as error:
+        raise ArtifactError(f"{path}: not valid JSON: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def pack(folder: Path, target: Path) -> None:
+    """Pack a folder as `.tar.gz`: same files, same bytes, whenever and whoever packs them."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            info = tarfile.TarInfo(str(path.relative_to(folder)))
+            info.size, info.mode = path.stat().st_size, 0o644
+            with path.open("rb") as file:
+                tar.addfile(info, file)
+    with gzip.GzipFile(target, "wb", compresslevel=1, mtime=0) as packed:
+        packed.write(buffer.getvalue())
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a `.tar.gz` into `folder`; `ArtifactError` for a broken or unsafe archive."""
+    with _archive_errors(archive), tarfile.open(archive, "r:gz") as tar:
+        tar.extractall(folder, filter="data")
+
+
+@contextmanager
+def _archive_errors(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, EOFError, OSError, gzip.BadGzipFile, ValueError) as error:
+        raise ArtifactError(f"{archive}: cannot be unpacked: {error}") from error

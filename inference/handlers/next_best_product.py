@@ -1,0 +1,85 @@
+"""The `next-best-product` Lambda: contract in, core, contract out. Called by engagement services.
+
+The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`) is read once; the model is
+opened at the first request, or before SnapStart takes its snapshot.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from inference.contracts import ProductResponse, decode_request, error_answer
+from inference.errors import BadRequestError
+from inference.model_store import fetch_model
+from inference.recommender import Recommender
+
+
+@dataclass(frozen=True)
+class Service:
+    """A model and who it is: what every answer carries."""
+
+    recommender: Recommender
+    tenant: str
+    run: str
+    version: str
+
+    def answer(self, payload: Any, *, now: datetime, decision_id: str) -> dict[str, Any]:
+        """The answer to a request, good or bad."""
+        try:
+            found = self.recommender.recommend(decode_request(payload), now=now)
+        except BadRequestError as error:
+            return error_answer(error)
+        response = ProductResponse(
+            decision_id=decision_id,
+            model_version=self.version,
+            run=self.run,
+            tenant=self.tenant,
+            products=found.products,
+            unknown_products=found.unknown_products,
+            fallback=found.fallback,
+            empty_reason=found.empty_reason,
+        )
+        return dict(msgspec.to_builtins(response))
+
+
+@functools.cache
+def service() -> Service:
+    """The service of this process; a broken model raises `ArtifactError` and is not cached."""
+    return Service(
+        recommender=Recommender.open(fetch_model(os.environ["NEXTBEST_MODEL"])),
+        tenant=os.environ["NEXTBEST_TENANT"],
+        run=os.environ["NEXTBEST_RUN"],
+        version=os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+    )
+
+
+def handler(event: Any, context: Any) -> dict[str, Any]:
+    """Answer a direct invocation, or an API Gateway proxy event (payload format 2.0)."""
+    clock, decision_id = datetime.now(UTC), uuid.uuid4().hex
+    if not (isinstance(event, dict) and "requestContext" in event and "version" in event):
+        return service().answer(event, now=clock, decision_id=decision_id)
+    answer = service().answer(_body(event), now=clock, decision_id=decision_id)
+    return {
+        "statusCode": answer["error"]["status"] if "error" in answer else 200,
+        "headers": {"content-type": "application/json"},
+        "body": msgspec.json.encode(answer).decode(),
+    }
+
+
+def _body(event: dict[str, Any]) -> bytes:
+    body = event.get("body") or ""
+    return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
+
+
+if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":  # pragma: no cover (AWS only)
+    from snapshot_restore_py import register_before_snapshot
+
+    register_before_snapshot(service)

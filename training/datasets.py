@@ -1,0 +1,281 @@
+"""The canonical tables of a data set: reading, checking, setting aside, profiling.
+
+Used by `nextbest data import` before anything is uploaded, and by `Prepare` in a job. Bad data is
+refused (`DataQualityError`); single rows that can do no harm are set aside and counted.
+All ids are strings, all times UTC (a time without a zone is taken as UTC).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import lzma
+import zlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from training.errors import DataQualityError, NotEnoughDataError
+
+INTERACTIONS = ("customer_id", "product_id", "event", "timestamp")
+SUFFIXES = (".parquet", ".csv", ".csv.gz", ".csv.xz", ".csv.bz2")
+MINIMUM_CUSTOMERS = 20
+MINIMUM_PRODUCTS = 5
+FUTURE_TOLERANCE = timedelta(days=1)
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Clean tables. `rejected` has a column `reason`; `profile` is plain JSON."""
+
+    interactions: pd.DataFrame
+    products: pd.DataFrame | None
+    customers: pd.DataFrame | None
+    rejected: pd.DataFrame
+    profile: dict[str, Any]
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read a canonical folder that `nextbest data import` wrote. Raises `DataQualityError`."""
+    interactions = read_table(_table_path(folder, "interactions"))
+    require_columns(interactions, INTERACTIONS, table="interactions")
+    profile_path = folder / "profile.json"
+    return Dataset(
+        interactions=interactions,
+        products=_optional(folder, "products"),
+        customers=_optional(folder, "customers"),
+        rejected=pd.DataFrame(),
+        profile=json.loads(profile_path.read_text()) if profile_path.exists() else {},
+    )
+
+
+def _table_path(folder: Path, table: str) -> Path:
+    found = [p for suffix in SUFFIXES if (p := folder / f"{table}{suffix}").exists()]
+    if not found:
+        raise DataQualityError(
+            f"{folder}: no {table} table; expected {table}.parquet or {table}.csv"
+        )
+    return found[0]
+
+
+def _optional(folder: Path, table: str) -> pd.DataFrame | None:
+    exists = any((folder / f"{table}{suffix}").exists() for suffix in SUFFIXES)
+    return read_table(_table_path(folder, table)) if exists else None
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A Parquet or CSV file (plain, gz, xz, bz2); CSV columns are strings, as they stand.
+
+    Raises `DataQualityError` for a file that is empty, truncated, or not what its name says.
+    """
+    try:
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        else:
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except pd.errors.EmptyDataError as error:
+        raise DataQualityError(f"{path.name}: the file is empty") from error
+    except (EOFError, lzma.LZMAError, zlib.error, OSError, pa.ArrowInvalid) as error:
+        raise DataQualityError(f"{path.name}: broken or truncated file: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataQualityError(
+            f"{path.name}: not UTF-8 at byte {error.start}; save it as UTF-8"
+        ) from error
+    except pd.errors.ParserError as error:
+        raise DataQualityError(f"{path.name}: not a table: {error}") from error
+    if len(frame) == 0:
+        raise DataQualityError(f"{path.name}: a header and no rows")
+    return frame
+
+
+def require_columns(frame: pd.DataFrame, wanted: tuple[str, ...], *, table: str) -> None:
+    """Raise `DataQualityError` for a missing column, naming the nearest one there is."""
+    for column in wanted:
+        if column in frame.columns:
+            continue
+        names = [str(name) for name in frame.columns]
+        near = difflib.get_close_matches(column, names, n=1, cutoff=0.4)
+        theirs = near[0] if near else "THEIRS"
+        raise DataQualityError(
+            f"{table}: column {column!r} is missing; the file has {', '.join(names[:12])}. "
+            f"If one of them is it, say --map {column}={theirs}"
+        )
+
+
+def refuse(frame: pd.DataFrame, bad: pd.Series, *, table: str, column: str, rule: str) -> None:
+    """Raise `DataQualityError` when any row is `bad`: table, column, rule, count, examples."""
+    count = int(bad.sum())
+    if not count:
+        return
+    rows = np.flatnonzero(bad.to_numpy())[:_EXAMPLES]
+    examples = "; ".join(f"row {row + 1}: {frame[column].iloc[row]!r}" for row in rows)
+    raise DataQualityError(
+        f"{table}.{column}: {rule}: {count:,} of {len(frame):,} rows, e.g. {examples}"
+    )
+
+
+def ids(frame: pd.DataFrame, column: str, *, table: str) -> pd.Series:
+    """A column of ids as strings. Refuses empty ids, fractions and mixed types."""
+    values = frame[column]
+    if pd.api.types.is_float_dtype(values):
+        fraction = values.notna() & (values % 1 != 0)
+        refuse(frame, fraction, table=table, column=column, rule="an id is no fraction")
+        refuse(frame, values.isna(), table=table, column=column, rule="empty id")
+        return values.astype("int64").astype(str)
+    if values.dtype == object:
+        kinds = {type(v).__name__ for v in values.head(100_000) if v is not None and v == v}
+        odd = values.map(type) != (str if "str" in kinds else type(values.iloc[0]))
+        if len(kinds) > 1:
+            rule = f"mixed types {sorted(kinds)}; make them all text"
+            refuse(frame, odd, table=table, column=column, rule=rule)
+    text = values.astype(str).str.strip()
+    refuse(frame, values.isna() | (text == ""), table=table, column=column, rule="empty id")
+    return text
+
+
+def times(frame: pd.DataFrame, column: str, *, table: str, now: datetime) -> pd.Series:
+    """A column of times as UTC. Epoch seconds or milliseconds, or ISO 8601 text.
+
+    Refuses what cannot be parsed and what lies in the future.
+    """
+    values = frame[column]
+    numbers = pd.to_numeric(values, errors="coerce") if not _is_time(values) else None
+    if numbers is not None and numbers.notna().all():
+        unit = "ms" if numbers.median() > 1e11 else "s"
+        parsed = pd.to_datetime(numbers, unit=unit, utc=True, errors="coerce")
+    else:
+        parsed = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
+    rule = "not a time; expected ISO 8601 or epoch seconds"
+    refuse(frame, parsed.isna(), table=table, column=column, rule=rule)
+    future = parsed > pd.Timestamp(now) + FUTURE_TOLERANCE
+    refuse(frame, future, table=table, column=column, rule=f"in the future (now is {now:%F %T})")
+    return parsed.astype("datetime64[us, UTC]")
+
+
+def _is_time(values: pd.Series) -> bool:
+    return pd.api.types.is_datetime64_any_dtype(values)
+
+
+def numbers(frame: pd.DataFrame, column: str, *, table: str) -> pd.Series:
+    """A column of numbers; empty stays missing, anything else that is no number is refused."""
+    values = frame[column]
+    empty = values.isna() | (values.astype(str).str.strip() == "")
+    parsed = pd.to_numeric(values.where(~empty), errors="coerce")
+    refuse(frame, parsed.isna() & ~empty, table=table, column=column, rule="not a number")
+    return parsed.astype("float64")
+
+
+def build_dataset(
+    tables: dict[str, pd.DataFrame],
+    *,
+    now: datetime,
+    ordered_by: str = "timestamp",
+    notes: tuple[str, ...] = (),
+    set_aside: pd.DataFrame | None = None,
+) -> Dataset:
+    """Check raw tables and make the canonical data set of them.
+
+    `set_aside` are rows an adapter has taken out already, with their `reason`. Raises
+    `DataQualityError` or `NotEnoughDataError`.
+    """
+    products = _products(tables["products"]) if "products" in tables else None
+    clean = _interactions(tables["interactions"], now=now)
+    clean, rejected = _set_aside(clean, products)
+    if set_aside is not None and len(set_aside):
+        rejected = pd.concat([set_aside.astype(str), rejected.astype(str)], ignore_index=True)
+    _require_enough(clean)
+    customers = _customers(tables["customers"]) if "customers" in tables else None
+    profile = profile_of(clean, rejected, ordered_by=ordered_by, notes=notes)
+    return Dataset(clean, products, customers, rejected, profile)
+
+
+def _interactions(raw: pd.DataFrame, *, now: datetime) -> pd.DataFrame:
+    table = "interactions"
+    require_columns(raw, INTERACTIONS, table=table)
+    frame = pd.DataFrame(
+        {
+            "customer_id": ids(raw, "customer_id", table=table),
+            "product_id": ids(raw, "product_id", table=table),
+            "event": ids(raw, "event", table=table),
+            "timestamp": times(raw, "timestamp", table=table, now=now),
+        }
+    )
+    for column in ("value", "quantity"):
+        if column in raw.columns:
+            frame[column] = numbers(raw, column, table=table)
+    if "session_id" in raw.columns:
+        frame["session_id"] = raw["session_id"].astype(str)
+    return frame.sort_values(["timestamp"], kind="stable", ignore_index=True)
+
+
+def _products(raw: pd.DataFrame) -> pd.DataFrame:
+    require_columns(raw, ("product_id",), table="products")
+    frame = raw.copy()
+    frame["product_id"] = ids(raw, "product_id", table="products")
+    if "price" in frame.columns:
+        frame["price"] = numbers(raw, "price", table="products")
+    twice = frame["product_id"].duplicated()
+    refuse(frame, twice, table="products", column="product_id", rule="the same product twice")
+    return frame
+
+
+def _customers(raw: pd.DataFrame) -> pd.DataFrame:
+    require_columns(raw, ("customer_id",), table="customers")
+    frame = raw.copy()
+    frame["customer_id"] = ids(raw, "customer_id", table="customers")
+    return frame
+
+
+def _set_aside(
+    frame: pd.DataFrame, products: pd.DataFrame | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    keys = [c for c in (*INTERACTIONS, "session_id") if c in frame.columns]
+    reason = pd.Series("", index=frame.index)
+    reason[frame.duplicated(keys)] = "duplicate"
+    if products is not None:
+        unknown = ~frame["product_id"].isin(products["product_id"])
+        reason[unknown] = "product not in the products table"
+    out = reason != ""
+    rejected = frame[out].assign(reason=reason[out])
+    return frame[~out].reset_index(drop=True), rejected
+
+
+def _require_enough(frame: pd.DataFrame) -> None:
+    returning = int((frame.groupby("customer_id").size() >= 2).sum())
+    products = frame["product_id"].nunique()
+    if returning < MINIMUM_CUSTOMERS or products < MINIMUM_PRODUCTS:
+        raise NotEnoughDataError(
+            f"{len(frame):,} interactions, {returning} customers with two or more of them, "
+            f"{products} products: at least {MINIMUM_CUSTOMERS} such customers and "
+            f"{MINIMUM_PRODUCTS} products are needed to learn anything"
+        )
+
+
+def profile_of(
+    frame: pd.DataFrame, rejected: pd.DataFrame, *, ordered_by: str, notes: tuple[str, ...]
+) -> dict[str, Any]:
+    """What a data set holds, as plain JSON."""
+    first, last = frame["timestamp"].min(), frame["timestamp"].max()
+    timed = ordered_by == "timestamp"
+    repeats = frame.duplicated(["customer_id", "product_id"])
+    return {
+        "rows": len(frame),
+        "customers": int(frame["customer_id"].nunique()),
+        "products": int(frame["product_id"].nunique()),
+        "ordered_by": ordered_by,
+        "first": first.isoformat() if timed else None,
+        "last": last.isoformat() if timed else None,
+        "days": (last - first).days if timed else None,
+        "events": {str(k): int(v) for k, v in frame["event"].value_counts().items()},
+        "repeat_share": round(float(repeats.mean()), 4),
+        "rejected": {str(k): int(v) for k, v in rejected["reason"].value_counts().items()}
+        if len(rejected)
+        else {},
+        "notes": list(notes),
+    }
