@@ -1,0 +1,35 @@
+"""What a recommender run can be told: `nextbest train recommender --set key=value`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+
+class RecommenderConfiguration(msgspec.Struct, frozen=True):
+    """Flat, with defaults; the same for every data set.
+
+    - `seed`: of every sample drawn.
+    - `holdout_days`: length of the test window; 0 lets the job choose (a tenth of the span, 1 to
+      28 days). Data without times holds out each customer's last interaction.
+    - `k`: length of the list that metrics and the gate look at.
+    - `neighbours`: how many neighbours of each product the model keeps.
+    - `tuning_customers`, `evaluation_customers`: at most so many, drawn with the seed.
+    - `gate_margin`: by how much NDCG@k must exceed the better baseline, absolute.
+    - `champion_tolerance`: by how much NDCG@k may fall short of the champion, absolute.
+    - `gate_coverage`: least share of the catalogue that appears in somebody's top k.
+    - `purchase_event`: the event that counts as bought, and is predicted where it occurs.
+    """
+
+    seed: Annotated[int, Meta(ge=0)] = 0
+    holdout_days: Annotated[float, Meta(ge=0, le=365)] = 0.0
+    k: Annotated[int, Meta(ge=1, le=100)] = 10
+    neighbours: Annotated[int, Meta(ge=1, le=1000)] = 200
+    tuning_customers: Annotated[int, Meta(ge=10)] = 1000
+    evaluation_customers: Annotated[int, Meta(ge=10)] = 5000
+    gate_margin: Annotated[float, Meta(ge=-1, le=1)] = 0.0
+    champion_tolerance: Annotated[float, Meta(ge=0, le=1)] = 0.005
+    gate_coverage: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    purchase_event: Annotated[str, Meta(min_length=1, max_length=64)] = "purchase"

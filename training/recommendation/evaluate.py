@@ -1,0 +1,247 @@
+"""Evaluate: the challenger against baselines and champion on one holdout, through the serving code.
+
+A SageMaker processing job. Reads `prepared`, `model` (both archives of Train) and `champion` (the
+same two of what is live, or nothing); writes `metrics.json`, `gate.json` and `golden.json` to the
+output `evaluation`. The champion is measured fairly: its serving model if that never saw the test
+window, else its holdout model if that never did, else not at all, and the report says which.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from inference.artifact import unpack
+from inference.contracts import HistoryEvent, ProductRequest
+from inference.recommender import Recommender
+from training.configuration import parse
+from training.job import Job
+from training.recommendation.configuration import RecommenderConfiguration
+from training.recommendation.histories import Histories, holdout_histories
+from training.recommendation.metrics import evaluate_lists
+from training.recommendation.models import RecentPopularity
+from training.recommendation.prepare import TEST, Prepared, load
+from training.recommendation.train import HOLDOUT
+
+RECENT_DAYS = 14.0
+ALL_TIME_DAYS = 1e9
+GOLDEN_CUSTOMERS = 6
+GOLDEN_HISTORY = 30
+_SEEN_ALL = 2**62
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model under test, and where it comes from."""
+
+    recommender: Recommender
+    note: str
+
+
+def run(job: Job) -> None:
+    configuration = parse(RecommenderConfiguration, job.settings, where="recommender")
+    prepared = load(job.channel("prepared"))
+    scratch = job.output("scratch")
+    serving, holdout = open_both(job.channel("model"), scratch / "challenger")
+    if serving is None or holdout is None:
+        raise FileNotFoundError("Train left no model.tar.gz and output.tar.gz")
+    champion = find_champion(job.channel("champion"), scratch / "champion", prepared)
+    metrics = measure(prepared, configuration, holdout, champion)
+    verdict = gate(metrics["models"], configuration)
+    golden = golden_requests(serving, prepared, configuration, now=_started(job))
+    folder = job.output("evaluation")
+    for name, content in (("metrics", metrics), ("gate", verdict), ("golden", golden)):
+        (folder / f"{name}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    job.log("evaluated", outcome=verdict["outcome"], reasons=verdict["reasons"])
+
+
+def _started(job: Job) -> datetime:
+    return datetime.fromisoformat(job.started_at)
+
+
+def open_both(channel: Path, scratch: Path) -> tuple[Recommender | None, Recommender | None]:
+    """The serving and the holdout model of one run; None for what is not there."""
+    serving = holdout = None
+    if (channel / "model.tar.gz").exists():
+        unpack(channel / "model.tar.gz", scratch / "serving")
+        serving = Recommender.open(scratch / "serving")
+    if (channel / "output.tar.gz").exists():
+        unpack(channel / "output.tar.gz", scratch / "extra")
+        found = [path.parent for path in (scratch / "extra").rglob("manifest.json")]
+        holdout = Recommender.open(found[0]) if found and HOLDOUT in found[0].name else None
+    return serving, holdout
+
+
+def find_champion(channel: Path, scratch: Path, prepared: Prepared) -> Candidate | None:
+    """The live model in the form that has not seen this run's test window."""
+    serving, holdout = open_both(channel, scratch)
+    for recommender, note in ((serving, "serving model"), (holdout, "holdout model")):
+        if recommender is not None and not _saw_test(recommender, prepared):
+            return Candidate(recommender, note)
+    return None
+
+
+def _saw_test(recommender: Recommender, prepared: Prepared) -> bool:
+    window = recommender.manifest["data"]
+    start = prepared.meta["window"]["test"]
+    if start is None or window["end"] is None:
+        held_out = int((prepared.split != TEST).sum())
+        same = window["fingerprint"] == prepared.meta["fingerprint"]
+        return not (same and window["interactions"] == held_out)
+    return bool(window["end"] >= start)
+
+
+def measure(
+    prepared: Prepared,
+    configuration: RecommenderConfiguration,
+    challenger: Recommender,
+    champion: Candidate | None,
+) -> dict[str, Any]:
+    """Figures of every model on the test window, all products and new ones only."""
+    histories = holdout_histories(
+        prepared,
+        TEST,
+        purchase_event=configuration.purchase_event,
+        limit=configuration.evaluation_customers,
+        seed=configuration.seed,
+    )
+    past = prepared.take(prepared.split != TEST)
+    lists = {
+        "challenger": recommend_all(challenger, histories, prepared, k=configuration.k),
+        "popularity": _popular(past, ALL_TIME_DAYS, len(histories), configuration.k),
+        "recent_popularity": _popular(past, RECENT_DAYS, len(histories), configuration.k),
+    }
+    if champion is not None:
+        lists["champion"] = recommend_all(
+            champion.recommender, histories, prepared, k=configuration.k
+        )
+    targets = [set(target.tolist()) for target in histories.targets]
+    return {
+        "protocol": {
+            "holdout": "last window" if prepared.meta["timed"] else "leave one out",
+            "window": prepared.meta["window"],
+            "targets": "first visit in the window, full ranking",
+            "champion": champion.note if champion else "none that had not seen the window",
+        },
+        "customers": len(histories),
+        "models": {
+            name: evaluate_lists(
+                found, targets, k=configuration.k, product_count=prepared.product_count
+            )
+            for name, found in lists.items()
+        },
+    }
+
+
+def _popular(past: Prepared, half_life_days: float, customers: int, k: int) -> list[list[int]]:
+    prior = RecentPopularity(half_life_days).fit(past).prior_
+    return [np.argsort(-prior, kind="stable")[:k].tolist()] * customers
+
+
+def recommend_all(
+    recommender: Recommender, histories: Histories, prepared: Prepared, *, k: int
+) -> list[list[int]]:
+    """Each customer's top k by the serving core, as this run's item codes."""
+    code_of = {product: code for code, product in enumerate(prepared.meta["product_ids"])}
+    now = _window_start(prepared)
+    found = []
+    for row in range(len(histories)):
+        request = ProductRequest(history=_events(histories, row, prepared, now), limit=k)
+        answer = recommender.recommend(request, now=now)
+        found.append([code_of.get(p.product_id, -1) for p in answer.products])
+    return found
+
+
+def _window_start(prepared: Prepared) -> datetime:
+    start = prepared.meta["window"]["test"]
+    return datetime.fromtimestamp(start or 0, UTC)
+
+
+def _events(
+    histories: Histories, row: int, prepared: Prepared, now: datetime
+) -> list[str | HistoryEvent]:
+    product_ids, names = prepared.meta["product_ids"], prepared.meta["events"]
+    timed = prepared.meta["timed"]
+    return [
+        HistoryEvent(
+            product_ids[item],
+            event=names[event],
+            timestamp=now - timedelta(days=float(age)) if timed else None,
+        )
+        for item, event, age in zip(
+            histories.items[row].tolist(),
+            histories.events[row].tolist(),
+            histories.ages[row].tolist(),
+            strict=True,
+        )
+    ]
+
+
+def gate(models: dict[str, dict[str, float]], configuration: RecommenderConfiguration) -> dict:
+    """The verdict with every check: baselines, champion where there is one, coverage."""
+    metric = f"ndcg@{configuration.k}"
+    figure = models["challenger"][metric]
+    baseline = max(models["popularity"][metric], models["recent_popularity"][metric])
+    coverage = models["challenger"][f"coverage@{configuration.k}"]
+    checks = [
+        _check("better than popularity", figure, baseline + configuration.gate_margin, metric),
+        _check("coverage", coverage, configuration.gate_coverage, "coverage"),
+    ]
+    if "champion" in models:
+        floor = models["champion"][metric] - configuration.champion_tolerance
+        checks.append(_check("not worse than the champion", figure, floor, metric))
+    reasons = [
+        f"{c['name']}: {c['metric']} is {c['value']:.4f}, needed {c['threshold']:.4f}"
+        for c in checks
+        if not c["passed"]
+    ]
+    return {"outcome": "refused" if reasons else "passed", "reasons": reasons, "checks": checks}
+
+
+def _check(name: str, value: float, threshold: float, metric: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "metric": metric,
+        "value": value,
+        "threshold": threshold,
+        "passed": bool(value >= threshold),
+    }
+
+
+def golden_requests(
+    recommender: Recommender,
+    prepared: Prepared,
+    configuration: RecommenderConfiguration,
+    *,
+    now: datetime,
+) -> list[dict[str, Any]]:
+    """Requests of every kind with the serving model's answers; `now` is pinned in each."""
+    histories = holdout_histories(
+        prepared,
+        TEST,
+        purchase_event=configuration.purchase_event,
+        limit=GOLDEN_CUSTOMERS,
+        seed=configuration.seed,
+    )
+    ids = prepared.meta["product_ids"]
+    lists = [[ids[item] for item in items[-GOLDEN_HISTORY:]] for items in histories.items]
+    requests: list[dict[str, Any]] = [{"history": history, "limit": 10} for history in lists]
+    requests += [
+        {"limit": 5},
+        {"history": lists[0], "exclude_purchased": True, "limit": 5},
+        {"context_product": ids[int(histories.items[0][-1])], "limit": 5},
+        {"history": ["no such product", *lists[0][:3]], "exclude_products": lists[0][:1]},
+    ]
+    return [_golden(recommender, {**request, "now": now.isoformat()}, now) for request in requests]
+
+
+def _golden(recommender: Recommender, request: dict[str, Any], now: datetime) -> dict[str, Any]:
+    answer = recommender.recommend(msgspec.convert(request, ProductRequest), now=now)
+    products = [{"product_id": p.product_id, "score": p.score} for p in answer.products]
+    return {"request": request, "response": {"products": products}}
