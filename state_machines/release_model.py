@@ -1,0 +1,213 @@
+"""`release-model`: pin → publish → verify → promote. Called by `train-<kind>`, one run at a time.
+
+Code and model become one published Lambda version; its golden requests are run; only then does
+the alias `live` move, and only if no newer run is live. Every write carries the revision it was
+read at, so that two releases at once can never publish each other's model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepfunctions.steps import ChoiceRule, Fail, Task
+
+from state_machines.states import (
+    all_of,
+    catch,
+    choice,
+    equals,
+    fail_with_error,
+    put,
+    render,
+    task,
+    wait,
+)
+
+LIVE = "live"
+_BUSY = ("Lambda.ResourceConflictException",)
+_MOVED = "Lambda.PreconditionFailedException"
+_HOUR_SECONDS = 3600
+
+
+def release_model() -> dict[str, Any]:
+    """The definition, with `${…}` tokens for what the stage fills in."""
+    not_released = fail_with_error("NotReleased")
+    broken = Fail("Broken", error="ReleaseError", cause="Lambda could not make the version active")
+    pin, look, publish = _pin(), _look("LookAtPinned", None), _publish()
+    pause, pause_version = wait("WaitForPinned", 1), wait("WaitForVersion", 2)
+    look_version, verify = _look("LookAtVersion", "$.published.version"), _verify()
+    alias, live, create, promote = _read_alias(), _read_live(), _create_alias(), _promote()
+    done = put("Promoted", _output("released"), result_path="$")
+    superseded = put("Superseded", _output("superseded"), result_path="$")
+
+    pin.next(look)
+    look.next(_is_pinned(publish, pin, pause, broken))
+    pause.next(look)
+    publish.next(look_version)
+    catch(publish, [_MOVED], pin, result_path="$.moved")
+    look_version.next(_is_active(verify, pause_version, broken))
+    pause_version.next(look_version)
+    verify.next(alias)  # canary and bake go between here and Promote
+    catch(alias, ["Lambda.ResourceNotFoundException"], create, result_path="$.first")
+    catch(create, ["Lambda.ResourceConflictException"], alias, result_path="$.raced")
+    create.next(done)
+    alias.next(live)
+    newer = ChoiceRule.StringGreaterThanPath(variable="$.live.started_at", value="$.started_at")
+    live.next(choice("IsNewerLive", [(newer, superseded)], default=promote))
+    catch(promote, [_MOVED], alias, result_path="$.raced")
+    promote.next(done)
+    for state in (pin, look, publish, look_version, verify, alias, live, create, promote):
+        catch(state, ["States.ALL"], not_released)
+    return render(pin, comment="Publish, verify and promote a model", timeout_seconds=_HOUR_SECONDS)
+
+
+def _pin() -> Task:
+    variables = {
+        "NEXTBEST_ARTIFACTS.$": "$.artifacts",
+        "NEXTBEST_MODEL.$": "States.Format('{}/model.tar.gz', $.artifacts)",
+        "NEXTBEST_RUN.$": "$.run",
+        "NEXTBEST_TENANT.$": "$.tenant",
+        "NEXTBEST_STARTED_AT.$": "$.started_at",
+        "NEXTBEST_STAGE": "${Stage}",
+        "POWERTOOLS_SERVICE_NAME.$": "$.kind",
+    }
+    return task(
+        "Pin",
+        "aws-sdk:lambda:updateFunctionConfiguration",
+        {
+            "FunctionName.$": "$.function",
+            "Environment": {"Variables": variables},
+            "Layers": ["${LayerArn}"],
+        },
+        result_selector={"revision.$": "$.RevisionId"},
+        result_path="$.pinned",
+        retry_also=_BUSY,
+    )
+
+
+def _look(name: str, qualifier: str | None) -> Task:
+    parameters: dict[str, Any] = {"FunctionName.$": "$.function"}
+    selected = {
+        "revision.$": "$.RevisionId",
+        "status.$": "$.LastUpdateStatus",
+        "run.$": "$.Environment.Variables.NEXTBEST_RUN",
+    }
+    if qualifier is not None:
+        parameters["Qualifier.$"] = qualifier
+        selected = {"state.$": "$.State", "run.$": "$.Environment.Variables.NEXTBEST_RUN"}
+    return task(
+        name,
+        "aws-sdk:lambda:getFunctionConfiguration",
+        parameters,
+        result_selector=selected,
+        result_path="$.found",
+    )
+
+
+def _is_pinned(publish: Any, pin: Any, pause: Any, broken: Any) -> Any:
+    ours = ChoiceRule.StringEqualsPath(variable="$.found.run", value="$.run")
+    return choice(
+        "IsPinned",
+        [
+            (equals("$.found.status", "InProgress"), pause),
+            (equals("$.found.status", "Failed"), broken),
+            (all_of(ours, equals("$.found.status", "Successful")), publish),
+        ],
+        default=pin,
+    )
+
+
+def _publish() -> Task:
+    return task(
+        "Publish",
+        "aws-sdk:lambda:updateFunctionCode",
+        {
+            "FunctionName.$": "$.function",
+            "S3Bucket": "${Bucket}",
+            "S3Key": "${LambdaCodeKey}",
+            "Publish": True,
+            "RevisionId.$": "$.found.revision",
+        },
+        result_selector={"version.$": "$.Version"},
+        result_path="$.published",
+        retry_also=_BUSY,
+    )
+
+
+def _is_active(verify: Any, pause: Any, broken: Any) -> Any:
+    ours = ChoiceRule.StringEqualsPath(variable="$.found.run", value="$.run")
+    return choice(
+        "IsActive",
+        [
+            (all_of(ours, equals("$.found.state", "Active")), verify),
+            (all_of(ours, equals("$.found.state", "Pending")), pause),
+        ],
+        default=broken,
+    )
+
+
+def _verify() -> Task:
+    payload = {
+        "function.$": "$.function",
+        "qualifier.$": "$.published.version",
+        "golden.$": "$.golden",
+    }
+    return task(
+        "SmokeTest",
+        "lambda:invoke",
+        {"FunctionName": "${VerifyFunctionArn}", "Payload": payload},
+        result_selector={"compared.$": "$.Payload.compared"},
+        result_path="$.verified",
+        timeout_seconds=300,
+    )
+
+
+def _read_alias() -> Task:
+    return task(
+        "ReadAlias",
+        "aws-sdk:lambda:getAlias",
+        {"FunctionName.$": "$.function", "Name": LIVE},
+        result_selector={"revision.$": "$.RevisionId", "version.$": "$.FunctionVersion"},
+        result_path="$.alias",
+    )
+
+
+def _read_live() -> Task:
+    return task(
+        "ReadLive",
+        "aws-sdk:lambda:getFunctionConfiguration",
+        {"FunctionName.$": "$.function", "Qualifier.$": "$.alias.version"},
+        result_selector={"started_at.$": "$.Environment.Variables.NEXTBEST_STARTED_AT"},
+        result_path="$.live",
+    )
+
+
+def _create_alias() -> Task:
+    return task(
+        "CreateAlias",
+        "aws-sdk:lambda:createAlias",
+        {
+            "FunctionName.$": "$.function",
+            "Name": LIVE,
+            "FunctionVersion.$": "$.published.version",
+        },
+        result_path="$.created",
+    )
+
+
+def _promote() -> Task:
+    return task(
+        "Promote",
+        "aws-sdk:lambda:updateAlias",
+        {
+            "FunctionName.$": "$.function",
+            "Name": LIVE,
+            "FunctionVersion.$": "$.published.version",
+            "RevisionId.$": "$.alias.revision",
+        },
+        result_path="$.promoted",
+    )
+
+
+def _output(outcome: str) -> dict[str, str]:
+    return {"outcome": outcome, "model_version.$": "$.published.version", "run.$": "$.run"}

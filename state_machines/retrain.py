@@ -1,0 +1,100 @@
+"""`retrain`: started by EventBridge Scheduler; starts `train-<kind>` on the newest data set.
+
+The schedule's input is what does not change (tenant, kind, configuration); the run's name, time
+and data set are found here, so that a scheduled run is like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from state_machines.states import catch, fail_with_error, put, render, task
+
+_PARTS = "$.time"
+_ANY_OF = "-:.TZ+"
+
+
+def _part(index: int) -> str:
+    return f"States.ArrayGetItem({_PARTS}.parts, {index})"
+
+
+def retrain(kind: str = "recommender") -> dict[str, Any]:
+    """The definition, with `${…}` tokens for what the stage fills in."""
+    failed = fail_with_error("Failed")
+    read = task(
+        "ReadDataset",
+        "aws-sdk:s3:getObject",
+        {
+            "Bucket": "${Bucket}",
+            "Key.$": "States.Format('tenants/{}/datasets/latest.json', $.tenant)",
+        },
+        result_selector={"latest.$": "States.StringToJson($.Body)"},
+        result_path="$.dataset",
+    )
+    split = put(
+        "SplitTime",
+        {
+            "parts.$": f"States.StringSplit($$.State.EnteredTime, '{_ANY_OF}')",
+            "unique.$": "States.ArrayGetItem(States.StringSplit(States.UUID(), '-'), 0)",
+        },
+        result_path=_PARTS,
+    )
+    day_and_time = ", ".join(_part(index) for index in range(6))
+    stamp = put(
+        "Stamp",
+        {
+            "run.$": "States.Format('{}-{}{}{}t{}{}{}-{}', $.kind, "
+            f"{day_and_time}, {_PARTS}.unique)",
+            "started_at.$": f"States.Format('{{}}-{{}}-{{}}T{{}}:{{}}:{{}}Z', {day_and_time})",
+        },
+        result_path="$.stamp",
+    )
+    names = put(
+        "Names",
+        {
+            "hyperparameters": {
+                "run.$": "$.stamp.run",
+                "started_at.$": "$.stamp.started_at",
+                "tenant.$": "$.tenant",
+            },
+            "environment": {
+                "NEXTBEST_RUN.$": "$.stamp.run",
+                "NEXTBEST_STARTED_AT.$": "$.stamp.started_at",
+                "NEXTBEST_TENANT.$": "$.tenant",
+            },
+        },
+        result_path="$.names",
+    )
+    start = _start(kind)
+    for state in (read, start):
+        catch(state, ["States.ALL"], failed)
+    read.next(split)
+    split.next(stamp)
+    stamp.next(names)
+    names.next(start)
+    return render(read, comment="Start a run on the newest data", timeout_seconds=300)
+
+
+def _start(kind: str) -> Any:
+    merged = "States.JsonMerge($.{0}, $.names.{0}, false)"
+    return task(
+        "StartRun",
+        "states:startExecution",
+        {
+            "StateMachineArn": "${TrainMachineArn}",
+            "Name.$": "$.stamp.run",
+            "Input": {
+                "tenant.$": "$.tenant",
+                "kind.$": "$.kind",
+                "run.$": "$.stamp.run",
+                "started_at.$": "$.stamp.started_at",
+                "bucket": "${Bucket}",
+                "dataset.$": "$.dataset.latest.prefix",
+                "hyperparameters.$": merged.format("hyperparameters"),
+                "environment.$": merged.format("environment"),
+                "resources.$": "$.resources",
+                "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID.$": "$$.Execution.Id",
+            },
+        },
+        result_path="$.started",
+    )
