@@ -89,7 +89,7 @@ def _import(stage: Stage, tenant: str, source: Path | None, console: Console) ->
         if source is None:
             write_shop(path)
         imported = data.import_dataset(stage, path, tenant=tenant)
-    console.print(f"  {imported.profile['interactions']['rows']:,} interactions", style="dim")
+    console.print(f"  {imported.profile['rows']:,} interactions", style="dim")
 
 
 def _train(workspace: Workspace, console: Console) -> Run:

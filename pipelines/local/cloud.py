@@ -119,10 +119,8 @@ def environment(root: Path) -> dict[str, str]:
 
 def _sagemaker_configuration(folder: Path) -> Path:
     path = folder / "sagemaker.yaml"
-    path.write_text(
-        "SchemaVersion: '1.0'\nSageMaker:\n  PythonSDK:\n    Modules:\n      TelemetryOptOut: true\n",
-        encoding="utf-8",
-    )
+    lines = ("SchemaVersion: '1.0'", "SageMaker:", "  PythonSDK:", "    Modules:")
+    path.write_text("\n".join([*lines, "      TelemetryOptOut: true", ""]), encoding="utf-8")
     return path
 
 

@@ -124,9 +124,9 @@ def start_the_same_execution_once() -> None:
         machine = stepfunctions._resolve_state_machine_arn(data.get("stateMachineArn", ""))
         arn = f"{machine or ''}:{data.get('name')}".replace(":stateMachine:", ":execution:")
         running = stepfunctions._executions.get(arn)
-        if running and running["status"] == "RUNNING":
-            if json.loads(running["input"]) == json.loads(data.get("input") or "{}"):
-                return json_response({"executionArn": arn, "startDate": running["startDate"]})
+        given = json.loads(data.get("input") or "{}")
+        if running and running["status"] == "RUNNING" and json.loads(running["input"]) == given:
+            return json_response({"executionArn": arn, "startDate": running["startDate"]})
         return original(data)
 
     stepfunctions._start_execution = start

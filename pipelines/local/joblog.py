@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -23,10 +24,8 @@ class JobLog:
         self._thread.start()
 
     def _create(self) -> None:
-        try:
+        with contextlib.suppress(self._client.exceptions.ResourceAlreadyExistsException):
             self._client.create_log_group(logGroupName=self._group)
-        except self._client.exceptions.ResourceAlreadyExistsException:
-            pass
         self._client.create_log_stream(logGroupName=self._group, logStreamName=self._stream)
 
     def add(self, line: str) -> None:

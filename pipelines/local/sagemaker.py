@@ -93,7 +93,7 @@ class Service:
         return job
 
     def _work(self, kind: str, name: str, data: dict) -> None:
-        prefix, group, run = _TYPES[kind]
+        _, group, run = _TYPES[kind]
         root = self.folder / name
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)

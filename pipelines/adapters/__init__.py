@@ -1,0 +1,1 @@
+"""Files as their publishers offer them → raw canonical tables. One module a format."""

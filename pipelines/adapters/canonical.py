@@ -1,0 +1,53 @@
+"""Canonical folders, single files, and any CSV with `--map column=theirs`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.adapters.raw import Raw
+from training.datasets import INTERACTIONS, SUFFIXES, read_table
+from training.errors import DataQualityError
+
+TABLES = ("interactions", "products", "customers")
+
+
+def read_folder(folder: Path, mapping: Mapping[str, str]) -> Raw:
+    """`interactions` and, where there are any, `products` and `customers`."""
+    tables = {}
+    for table in TABLES:
+        found = [p for suffix in SUFFIXES if (p := folder / f"{table}{suffix}").exists()]
+        if found:
+            tables[table] = read_table(found[0])
+    if "interactions" not in tables:
+        raise DataQualityError(
+            f"{folder}: no interactions.parquet or interactions.csv in it; "
+            f"it holds {', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing'}"
+        )
+    tables["interactions"] = apply_mapping(tables["interactions"], mapping)
+    return Raw(tables=tables)
+
+
+def read_file(path: Path, mapping: Mapping[str, str]) -> Raw:
+    """One file of interactions."""
+    return Raw(tables={"interactions": apply_mapping(read_table(path), mapping)})
+
+
+def apply_mapping(frame: pd.DataFrame, mapping: Mapping[str, str]) -> pd.DataFrame:
+    """Rename `theirs` to ours; `:value` makes a constant column. `event` defaults to purchase."""
+    frame = frame.copy()
+    for ours, theirs in mapping.items():
+        if theirs.startswith(":"):
+            frame[ours] = theirs[1:]
+        elif theirs in frame.columns:
+            frame = frame.drop(columns=[ours], errors="ignore").rename(columns={theirs: ours})
+        else:
+            near = difflib.get_close_matches(theirs, [str(c) for c in frame.columns], n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(frame.columns)}"
+            raise DataQualityError(f"--map {ours}={theirs}: no column {theirs!r}; {hint}")
+    if "event" not in frame.columns and set(INTERACTIONS) - {"event"} <= set(frame.columns):
+        frame["event"] = "purchase"
+    return frame

@@ -1,0 +1,187 @@
+"""`nextbest data import`: files → a checked, immutable data set of a tenant on a stage.
+
+The data set is written first and `latest.json`, which runs read, last: an interrupted import
+leaves nothing half-done. Used by the command line, the demo and `Workspace`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from botocore.exceptions import ClientError
+
+from pipelines.adapters import canonical, online_retail, sequences
+from pipelines.adapters.raw import Raw
+from pipelines.stage import Stage
+from training.datasets import Dataset, build_dataset
+from training.errors import DataQualityError
+
+FORMATS = ("auto", "canonical", "csv", "online-retail", "sequences")
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class ImportedDataset:
+    """Where a data set is. `unchanged` says that the newest one holds the same already."""
+
+    dataset_id: str
+    uri: str
+    profile: dict[str, Any]
+    unchanged: bool
+
+
+def _silent(what: str, share: float) -> None:
+    """Nobody wants to know."""
+
+
+def read_source(
+    path: Path,
+    *,
+    format: str = "auto",
+    mapping: Mapping[str, str] | None = None,
+    now: datetime,
+    progress: Progress = _silent,
+) -> Dataset:
+    """Read and check a file or folder in one of `FORMATS`. Raises `DataQualityError`."""
+    if not path.exists():
+        raise DataQualityError(f"{path}: there is no such file or folder")
+    progress("reading", 0.0)
+    raw = _read(path, format, mapping or {})
+    progress("checking", 0.4)
+    return build_dataset(
+        raw.tables, now=now, ordered_by=raw.ordered_by, notes=raw.notes, set_aside=raw.set_aside
+    )
+
+
+def _read(path: Path, format: str, mapping: Mapping[str, str]) -> Raw:
+    if format not in FORMATS:
+        raise DataQualityError(
+            f"format {format!r} is unknown; expected one of {', '.join(FORMATS)}"
+        )
+    if path.is_dir():
+        return canonical.read_folder(path, mapping)
+    if format == "auto":
+        format = detect(path)
+    if format == "online-retail":
+        return online_retail.read(path)
+    if format == "sequences":
+        return sequences.read(path)
+    return canonical.read_file(path, mapping)
+
+
+def detect(path: Path) -> str:
+    """The format of a file, by its name and header."""
+    if sequences.detects(path, []):
+        return "sequences"
+    if path.suffix == ".parquet":
+        return "canonical"
+    header = _header(path)
+    return "online-retail" if online_retail.detects(path, header) else "csv"
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        names = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
+    except (pd.errors.EmptyDataError, EOFError, OSError, ValueError):
+        return []  # the reader says what is wrong, better than we could here
+    return [str(name) for name in names]
+
+
+def import_dataset(
+    stage: Stage,
+    path: Path,
+    *,
+    tenant: str,
+    format: str = "auto",
+    mapping: Mapping[str, str] | None = None,
+    now: datetime | None = None,
+    progress: Progress = _silent,
+) -> ImportedDataset:
+    """Read, check and upload; the tenant's newest data set from then on."""
+    now = now or datetime.now(UTC)
+    dataset = read_source(path, format=format, mapping=mapping, now=now, progress=progress)
+    progress("writing", 0.7)
+    with tempfile.TemporaryDirectory(prefix="nextbest-import-") as folder:
+        files = write_dataset(dataset, Path(folder))
+        imported = _upload(stage, tenant, files, dataset.profile, now=now, progress=progress)
+    progress("done", 1.0)
+    return imported
+
+
+def write_dataset(dataset: Dataset, folder: Path) -> list[Path]:
+    """The canonical files of a data set."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {
+        "interactions": dataset.interactions,
+        "products": dataset.products,
+        "customers": dataset.customers,
+        "rejected": dataset.rejected if len(dataset.rejected) else None,
+    }
+    for name, table in tables.items():
+        if table is not None:
+            table.to_parquet(folder / f"{name}.parquet", index=False)
+    (folder / "profile.json").write_text(json.dumps(dataset.profile, indent=1), encoding="utf-8")
+    return sorted(folder.iterdir())
+
+
+def _upload(
+    stage: Stage,
+    tenant: str,
+    files: list[Path],
+    profile: dict[str, Any],
+    *,
+    now: datetime,
+    progress: Progress,
+) -> ImportedDataset:
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
+    s3 = stage.client("s3")
+    latest = latest_dataset(stage, tenant)
+    if latest is not None and latest["dataset_id"].endswith(f"-{digest}"):
+        return ImportedDataset(
+            latest["dataset_id"], stage.uri(latest["prefix"]), profile, unchanged=True
+        )
+    dataset_id = f"{now:%Y%m%dt%H%M%S}-{digest}"
+    prefix = f"{stage.datasets_prefix(tenant)}/{dataset_id}"
+    for number, file in enumerate(files):
+        progress(f"uploading {file.name}", 0.8 + 0.2 * number / len(files))
+        s3.upload_file(str(file), stage.bucket, f"{prefix}/{file.name}")
+    pointer = {"dataset_id": dataset_id, "prefix": prefix, "imported_at": now.isoformat()}
+    s3.put_object(
+        Bucket=stage.bucket,
+        Key=f"{stage.datasets_prefix(tenant)}/latest.json",
+        Body=json.dumps(pointer).encode(),
+        ContentType="application/json",
+    )
+    return ImportedDataset(dataset_id, stage.uri(prefix), profile, unchanged=False)
+
+
+def latest_dataset(stage: Stage, tenant: str) -> dict[str, str] | None:
+    """The pointer to a tenant's newest data set, or None."""
+    s3 = stage.client("s3")
+    try:
+        key = f"{stage.datasets_prefix(tenant)}/latest.json"
+        return dict(json.loads(s3.get_object(Bucket=stage.bucket, Key=key)["Body"].read()))
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise
+
+
+def list_datasets(stage: Stage, tenant: str) -> list[str]:
+    """Ids of a tenant's data sets, newest first."""
+    prefix = f"{stage.datasets_prefix(tenant)}/"
+    pages = stage.client("s3").get_paginator("list_objects_v2")
+    found = [
+        item["Prefix"].removeprefix(prefix).rstrip("/")
+        for page in pages.paginate(Bucket=stage.bucket, Prefix=prefix, Delimiter="/")
+        for item in page.get("CommonPrefixes", [])
+    ]
+    return sorted(found, reverse=True)

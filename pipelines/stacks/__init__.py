@@ -1,0 +1,245 @@
+"""Deploying a stage: packages to S3, then three kinds of CloudFormation stacks.
+
+Foundation (bucket), machines (state machines, layer, release check), one stack per tenant. Used
+by `nextbest deploy`, `nextbest tenant` and the demo.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from pipelines import packages
+from pipelines.errors import DeployError, TenantError
+from pipelines.stacks.changes import (
+    Progress,
+    StackPlan,
+    describe,
+    drop,
+    execute,
+    outputs,
+    plan,
+)
+from pipelines.stage import Stage, check_tenant
+
+__all__ = ["add_tenant", "deploy", "plan_all", "remove_tenant", "tenants"]
+CACHE = Path(".nextbest") / "cache"
+NONE_KEY = "none/none.json"
+_TRAINING_IMAGE = ("pytorch", "2.5", "py311")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An object that the stacks refer to, by key."""
+
+    key: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything a deployment needs: objects to upload and the stacks' parameters."""
+
+    uploads: tuple[Upload, ...]
+    machines: dict[str, str]
+    tenant: dict[str, str]
+
+
+def material(stage: Stage) -> Material:
+    """Build the packages and definitions of this source tree for a stage."""
+    from state_machines.render import as_json, machines
+
+    code, source = packages.lambda_code(), packages.training_source()
+    layer = _layer(stage)
+    prefix = f"code/training/{source.digest}"
+    definitions = {name: as_json(body).encode() for name, body in machines().items()}
+    keys = {name: f"code/machines/{name}-{_digest(b)}.json" for name, b in definitions.items()}
+    code_key, layer_key = f"code/lambda/{code.digest}.zip", f"code/layer/{layer.digest}.zip"
+    uploads = [
+        Upload(NONE_KEY, b"{}"),
+        Upload(code_key, code.content),
+        Upload(layer_key, layer.content),
+        Upload(f"{prefix}/sourcedir.tar.gz", source.content),
+        Upload(f"{prefix}/run_processing.sh", packages.processing_script()),
+        *[Upload(keys[name], body) for name, body in definitions.items()],
+    ]
+    shared = {
+        "Stage": stage.name,
+        "Bucket": stage.bucket,
+        "LambdaCodeKey": code_key,
+        "Runtime": stage.configuration.lambda_runtime,
+        "Architecture": stage.configuration.architecture,
+    }
+    machine_parameters = {
+        **shared,
+        "LayerKey": layer_key,
+        "SourcePrefix": prefix,
+        "TrainingImage": training_image(stage),
+        "TrainDefinitionKey": keys["train-recommender"],
+        "ReleaseDefinitionKey": keys["release-model"],
+        "RetrainDefinitionKey": keys["retrain"],
+    }
+    memory = str(stage.configuration.memory_mb)
+    return Material(tuple(uploads), machine_parameters, {**shared, "MemoryMegabytes": memory})
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _layer(stage: Stage) -> packages.Package:
+    return packages.dependency_layer(
+        target="local" if stage.is_local else "aws",
+        runtime=stage.configuration.lambda_runtime,
+        architecture=stage.configuration.architecture,
+        cache=CACHE,
+    )
+
+
+def training_image(stage: Stage) -> str:
+    """AWS's own prebuilt image for the jobs, by the SageMaker SDK's offline table."""
+    from sagemaker import image_uris
+
+    framework, version, python = _TRAINING_IMAGE
+    return str(
+        image_uris.retrieve(
+            framework,
+            stage.region,
+            version=version,
+            py_version=python,
+            image_scope="training",
+            instance_type="ml.m5.xlarge",
+        )
+    )
+
+
+def plan_all(stage: Stage) -> list[str]:
+    """What `deploy` would do, in sentences; empty when nothing. Changes nothing."""
+    built = material(stage)
+    client = stage.client("cloudformation")
+    sentences = [f"upload {u.key}, {len(u.content):,} bytes" for u in _missing(stage, built)]
+    for stack, template, parameters in _stacks(stage, built):
+        if parameters is None or (
+            describe(client, stack) is None and template != "foundation.yaml"
+        ):
+            sentences.append(f"{stack}: create the stack from {template}")
+            continue
+        found = plan(stage, stack, template, parameters, tags=_tags(stage))
+        sentences += [f"{stack}: {change}" for change in found.changes]
+        drop(stage, found)
+    return sentences
+
+
+def deploy(stage: Stage, *, progress: Progress) -> bool:
+    """Make the stage what the source says; False when it was so already."""
+    built = material(stage)
+    changed = _apply(stage, stage.foundation_stack, "foundation.yaml", _foundation(stage), progress)
+    missing = _missing(stage, built)
+    for upload in missing:
+        progress(f"upload {upload.key}, {len(upload.content):,} bytes")
+        stage.client("s3").put_object(Bucket=stage.bucket, Key=upload.key, Body=upload.content)
+    changed |= _apply(stage, stage.machines_stack, "machines.yaml", built.machines, progress)
+    for tenant in tenants(stage):
+        changed |= _apply_tenant(stage, tenant, built, progress)
+    return changed or bool(missing)
+
+
+def add_tenant(stage: Stage, tenant: str, *, progress: Progress) -> bool:
+    """Create or update one tenant's stack; False when it was there, unchanged."""
+    check_tenant(tenant)
+    if describe(stage.client("cloudformation"), stage.machines_stack) is None:
+        raise DeployError(
+            f"stage {stage.name!r} is not deployed; run: nextbest deploy --stage {stage.name}"
+        )
+    return _apply_tenant(stage, tenant, material(stage), progress)
+
+
+def remove_tenant(stage: Stage, tenant: str, *, progress: Progress) -> None:
+    """Delete a tenant's stack: functions and roles. Its data in the bucket stays."""
+    require_tenant(stage, tenant)
+    client = stage.client("cloudformation")
+    client.delete_stack(StackName=stage.tenant_stack(tenant))
+    client.get_waiter("stack_delete_complete").wait(
+        StackName=stage.tenant_stack(tenant), WaiterConfig={"Delay": 1 if stage.is_local else 10}
+    )
+    progress(f"{stage.tenant_stack(tenant)}: deleted; the data stays in {stage.bucket}")
+
+
+def tenants(stage: Stage) -> list[str]:
+    """The tenants of a stage, by name."""
+    client = stage.client("cloudformation")
+    prefix = stage.tenant_stack("x")[:-1]
+    pages = client.get_paginator("describe_stacks").paginate()
+    stacks = [stack for page in pages for stack in page["Stacks"]]
+    alive = [s for s in stacks if s["StackStatus"] not in ("DELETE_COMPLETE", "REVIEW_IN_PROGRESS")]
+    names = [s["StackName"] for s in alive if s["StackName"].startswith(prefix)]
+    return sorted(name.removeprefix(prefix) for name in names)
+
+
+def require_tenant(stage: Stage, tenant: str) -> None:
+    """Raise `TenantError` unless the tenant exists on the stage."""
+    check_tenant(tenant)
+    if describe(stage.client("cloudformation"), stage.tenant_stack(tenant)) is None:
+        known = ", ".join(tenants(stage)) or "none"
+        raise TenantError(
+            f"there is no tenant {tenant!r} on stage {stage.name!r} (known: {known}); "
+            f"run: nextbest tenant add {tenant}"
+        )
+
+
+def _stacks(stage: Stage, built: Material) -> list[tuple[str, str, dict[str, str] | None]]:
+    known = describe(stage.client("cloudformation"), stage.machines_stack)
+    found: list[tuple[str, str, dict[str, str] | None]] = [
+        (stage.foundation_stack, "foundation.yaml", _foundation(stage)),
+        (stage.machines_stack, "machines.yaml", built.machines),
+    ]
+    for tenant in tenants(stage):
+        parameters = _tenant_parameters(stage, tenant, built) if known else None
+        found.append((stage.tenant_stack(tenant), "tenant.yaml", parameters))
+    return found
+
+
+def _foundation(stage: Stage) -> dict[str, str]:
+    return {"BucketName": stage.bucket}
+
+
+def _tags(stage: Stage) -> dict[str, str]:
+    return {"nextbest:stage": stage.name}
+
+
+def _tenant_parameters(stage: Stage, tenant: str, built: Material) -> dict[str, str]:
+    layer = outputs(stage, stage.machines_stack)["LayerArn"]
+    return {**built.tenant, "Tenant": tenant, "LayerArn": layer}
+
+
+def _apply_tenant(stage: Stage, tenant: str, built: Material, progress: Progress) -> bool:
+    parameters = _tenant_parameters(stage, tenant, built)
+    return _apply(stage, stage.tenant_stack(tenant), "tenant.yaml", parameters, progress)
+
+
+def _apply(
+    stage: Stage, stack: str, template: str, parameters: dict[str, str], progress: Progress
+) -> bool:
+    found: StackPlan = plan(stage, stack, template, parameters, tags=_tags(stage))
+    execute(stage, found, progress=progress)
+    return bool(found.changes)
+
+
+def _missing(stage: Stage, built: Material) -> list[Upload]:
+    """Uploads whose key is not there yet: keys name content, so there is nothing to compare."""
+    s3 = stage.client("s3")
+    return [upload for upload in built.uploads if not _exists(s3, stage.bucket, upload.key)]
+
+
+def _exists(s3: Any, bucket: str, key: str) -> bool:
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NoSuchBucket"):
+            return False
+        raise
+    return True
