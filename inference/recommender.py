@@ -203,7 +203,7 @@ class Recommender:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Candidates and their scores: whatever the history reaches, and the head of the trend."""
         count = len(self.product_ids)
-        dense = np.bincount(entries.items, weights=entries.values, minlength=count)
+        dense = np.bincount(entries.items, weights=entries.values, minlength=count).astype(float)
         reached = np.flatnonzero(dense)
         if entries.kind == "history":
             repeated, repeats = self._repeat(history)

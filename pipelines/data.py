@@ -68,11 +68,10 @@ def _read(path: Path, format: str, mapping: Mapping[str, str]) -> Raw:
         )
     if path.is_dir():
         return canonical.read_folder(path, mapping)
-    if format == "auto":
-        format = detect(path)
-    if format == "online-retail":
+    found = detect(path) if format == "auto" else format
+    if found == "online-retail":
         return online_retail.read(path)
-    if format == "sequences":
+    if found == "sequences":
         return sequences.read(path)
     return canonical.read_file(path, mapping)
 

@@ -29,7 +29,13 @@ LAMBDA_DISTRIBUTIONS = ("numpy", "msgspec", "aws-lambda-powertools", "boto3")
 JOB_DISTRIBUTIONS = ("numpy", "msgspec", "scipy", "pandas", "pyarrow", "scikit-learn")
 UNZIPPED_LIMIT_BYTES = 250 * 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_TRIMMED = re.compile(r"(^|/)(tests?|__pycache__|.*\.pyi|.*\.pyc|bin|include|docs?)(/|$)")
+# Services that a Lambda of ours calls; botocore carries the descriptions of all 400.
+SERVICES = ("dynamodb", "firehose", "kinesis", "lambda", "s3", "sqs", "sts")
+_BOTOCORE_DATA = re.compile(r"python/botocore/data/(?P<name>[^/]+)/")
+# Not needed to run, or different on every machine that installs the same wheel.
+_TRIMMED = re.compile(
+    r"(^|/)(tests|__pycache__|[^/]*\.pyi|RECORD|INSTALLER|REQUESTED|direct_url\.json)(/|$)"
+)
 _JOB_SCRIPT = "from training.job import main\n\nmain()\n"
 _PROCESSING_SCRIPT = """#!/bin/bash
 # Runs one step in a SageMaker processing job: unpack the source beside this file, install, go.
@@ -116,7 +122,7 @@ def closure(distributions: Iterable[str]) -> list[str]:
 def layer_key(*, target: str, runtime: str, architecture: str) -> str:
     """Names a layer by what goes into it, so that an unchanged one need not be built."""
     names = closure(LAMBDA_DISTRIBUTIONS)
-    text = f"1 {target} {runtime} {architecture}\n{requirements(names)}"
+    text = f"3 {target} {runtime} {architecture}\n{requirements(names)}"
     if target == "local":
         text += sys.version
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -182,12 +188,15 @@ def _install_wheels(names: list[str], folder: Path, *, runtime: str, architectur
 def _tree(folder: Path) -> dict[str, bytes]:
     files = (path for path in folder.rglob("*") if path.is_file())
     named = {f"python/{path.relative_to(folder)}": path for path in files}
-    return {name: p.read_bytes() for name, p in named.items() if not _is_trimmed(name)}
+    return {name: p.read_bytes() for name, p in named.items() if _is_needed(name)}
 
 
-def _is_trimmed(name: str) -> bool:
-    # numpy imports numpy._core.tests at run time in places: only top-level test folders go.
-    return bool(_TRIMMED.search(name)) and "numpy/_core/tests/_natype" not in name
+def _is_needed(name: str) -> bool:
+    """Whether a file of a layer is ever read: no tests, and of botocore only our services."""
+    if _TRIMMED.search(name):
+        return False
+    service = _BOTOCORE_DATA.match(name)
+    return service is None or service["name"] in SERVICES
 
 
 def _zip(files: Mapping[str, bytes]) -> Package:

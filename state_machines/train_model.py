@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stepfunctions.steps import ChoiceRule, Task
+from stepfunctions.steps import ChoiceRule, Pass, Task
 
 from state_machines.states import (
     all_of,
@@ -59,8 +59,7 @@ def train_model(kind: str = "recommender") -> dict[str, Any]:
     refused = put("Refused", _result("refused", "$.gate.verdict.reasons"), result_path="$.result")
     released = put("Released", _released(), result_path="$.result")
     notify = _notify("Notify", "Run ended", {"result.$": "$.result"})
-    end = put("End", {"result.$": "$.result"}, result_path="$")
-    end.output_path = "$.result"
+    end = Pass("End", input_path="$.result")
 
     for state in (prepare, train, evaluate):
         _retry_job(state, notify_failed)

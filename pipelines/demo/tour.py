@@ -95,7 +95,7 @@ def _import(stage: Stage, tenant: str, source: Path | None, console: Console) ->
 def _train(workspace: Workspace, console: Console) -> Run:
     run = workspace.train("recommender")
     console.print(f"  run {run.name}")
-    run.wait(output=console.file)
+    run.wait()
     view = run.view
     if view.outcome == "refused":
         for reason in view.reasons:

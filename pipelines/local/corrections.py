@@ -23,6 +23,7 @@ def install() -> None:
     stay_aborted()
     start_the_same_execution_once()
     read_s3_objects_in_state_machines()
+    keep_environment_names_in_state_machines()
     tick_schedules_every_second()
 
 
@@ -148,6 +149,21 @@ def read_s3_objects_in_state_machines() -> None:
         return {"Body": bytes(found).decode("utf-8")}
 
     stepfunctions._invoke_aws_sdk_integration = invoke
+
+
+def keep_environment_names_in_state_machines() -> None:
+    """A function's variable NEXTBEST_RUN comes out of an aws-sdk task as Nextbest_run."""
+    from ministack.services import stepfunctions
+
+    original = stepfunctions._convert_keys_to_sfn_convention
+
+    def convert(value: Any) -> Any:
+        converted = original(value)
+        if isinstance(value, dict) and isinstance(value.get("Environment"), dict):
+            converted["Environment"] = value["Environment"]
+        return converted
+
+    stepfunctions._convert_keys_to_sfn_convention = convert
 
 
 def tick_schedules_every_second() -> None:

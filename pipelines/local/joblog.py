@@ -45,7 +45,7 @@ class JobLog:
 
     def _flush(self) -> None:
         while not self._lines.empty():
-            batch = []
+            batch: list[dict[str, int | str]] = []
             while not self._lines.empty() and len(batch) < _BATCH:
                 at, line = self._lines.get()
                 batch.append({"timestamp": at, "message": line})

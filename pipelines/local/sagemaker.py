@@ -7,6 +7,7 @@ that boto3, `.sync` tasks, `aws-sdk:sagemaker` tasks and CloudFormation all reac
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import sys
@@ -53,10 +54,10 @@ class Service:
         """Action name → function of the request's JSON."""
         actions: dict[str, Callable[[dict], dict]] = dict(self.registry.actions())
         for kind in _TYPES:
-            actions[f"Create{kind}"] = lambda data, kind=kind: self.create(kind, data)
-            actions[f"Describe{kind}"] = lambda data, kind=kind: self.describe(kind, data)
-            actions[f"List{kind}s"] = lambda data, kind=kind: self.list(kind, data)
-            actions[f"Stop{kind}"] = lambda data, kind=kind: self.stop(kind, data)
+            actions[f"Create{kind}"] = functools.partial(self.create, kind)
+            actions[f"Describe{kind}"] = functools.partial(self.describe, kind)
+            actions[f"List{kind}s"] = functools.partial(self.list, kind)
+            actions[f"Stop{kind}"] = functools.partial(self.stop, kind)
         return actions
 
     def create(self, kind: str, data: dict) -> dict:
