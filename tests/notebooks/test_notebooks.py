@@ -1,0 +1,24 @@
+"""Every notebook is executed as it stands, on a local stage of its own."""
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from pipelines.local import cloud
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_notebook_runs(path, tmp_path):
+    notebook = nbformat.read(path, as_version=4)
+    os.environ["NEXTBEST_NOTEBOOK_ROOT"] = str(tmp_path)
+    try:
+        NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(tmp_path))
+    finally:
+        del os.environ["NEXTBEST_NOTEBOOK_ROOT"]
+        cloud.down(tmp_path)

@@ -1,0 +1,119 @@
+"""Formats and refusals of `nextbest data import`, without a stage."""
+
+import lzma
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipelines import data
+from pipelines.demo.shop import simulate_shop, write_shop
+from training.errors import DataQualityError, NotEnoughDataError
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
+needs_real_data = pytest.mark.skipif(not REAL.exists(), reason="no ../shared/data beside us")
+
+
+def read(path, **options):
+    return data.read_source(path, now=NOW, **options)
+
+
+@pytest.fixture
+def csv(tmp_path):
+    def write(text, name="events.csv"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def many(row="c{i},p{j},purchase,2026-01-0{j}T00:00:00Z"):
+    lines = [row.format(i=i, j=j) for i in range(30) for j in range(1, 7)]
+    return "customer_id,product_id,event,timestamp\n" + "\n".join(lines) + "\n"
+
+
+def test_a_plain_csv_is_read(csv):
+    found = read(csv(many()))
+    assert found.profile["rows"] == 180
+    assert found.profile["customers"] == 30
+
+
+def test_columns_can_be_mapped(csv):
+    text = many().replace("customer_id,product_id,event", "who,what,event")
+    mapping = {"customer_id": "who", "product_id": "what"}
+    assert read(csv(text), mapping=mapping).profile["rows"] == 180
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "empty"),
+        ("customer_id,product_id,event,timestamp\n", "no rows"),
+        (many().replace("customer_id", "customer"), "--map customer_id=customer"),
+        (many().replace("2026-01-03T00:00:00Z", "soon", 1), r"timestamp: not a time.*1 of 180"),
+        (many().replace("2026-01-03", "2099-01-03", 1), "in the future"),
+        (many().replace("c3,p3", ",p3", 1), "customer_id: empty id: 1 of 180"),
+    ],
+)
+def test_bad_files_are_refused_by_table_column_and_rule(csv, text, words):
+    with pytest.raises(DataQualityError, match=words):
+        read(csv(text))
+
+
+def test_five_rows_are_not_enough(csv):
+    text = "\n".join(many().splitlines()[:6])
+    with pytest.raises(NotEnoughDataError, match="at least 20 such customers"):
+        read(csv(text))
+
+
+def test_a_truncated_xz_is_refused(tmp_path):
+    path = tmp_path / "events.csv.xz"
+    path.write_bytes(lzma.compress(many().encode())[:-40])
+    with pytest.raises(DataQualityError, match="truncated"):
+        read(path)
+
+
+def test_mixed_ids_are_refused(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "customer_id": pd.Series(["a", 1, "b"], dtype=object),
+            "product_id": "p",
+            "event": "view",
+            "timestamp": "2026-01-01",
+        }
+    )
+    with pytest.raises(DataQualityError, match="mixed types"):
+        data.build_dataset({"interactions": frame}, now=NOW)
+
+
+def test_duplicates_are_set_aside_and_counted(csv):
+    lines = many().splitlines()
+    found = read(csv("\n".join([*lines, lines[1], lines[2]])))
+    assert found.profile["rejected"] == {"duplicate": 2}
+    assert found.profile["rows"] + len(found.rejected) == 182
+
+
+def test_the_simulated_shop_is_canonical_and_the_same_for_a_seed(tmp_path):
+    write_shop(tmp_path, customers=60)
+    found = read(tmp_path)
+    assert found.profile["customers"] > 50
+    again = simulate_shop(customers=60).interactions
+    pd.testing.assert_frame_equal(again, simulate_shop(customers=60).interactions)
+
+
+def test_sequences_have_order_and_no_times(tmp_path):
+    path = tmp_path / "sequences.txt"
+    path.write_text("\n".join(f"{u} 1 2 3 4 5 {u}" for u in range(10, 40)))
+    found = read(path)
+    assert found.profile["ordered_by"] == "position"
+    assert found.profile["first"] is None
+
+
+@needs_real_data
+def test_the_published_invoices_are_read():
+    profile = read(REAL / "online-retail" / "online_retail.csv.xz").profile
+    assert profile["customers"] > 4000
+    assert profile["rejected"]["no customer"] == 135080

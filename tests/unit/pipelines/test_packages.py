@@ -1,0 +1,57 @@
+"""Packages are content-addressed, and the Lambdas run with nothing but zip and layer."""
+
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipelines import packages
+
+ROOT = Path(__file__).resolve().parents[3]
+HANDLERS = sorted(p.stem for p in (ROOT / "inference/handlers").glob("[a-z]*.py"))
+
+
+def test_same_source_gives_the_same_bytes():
+    assert packages.lambda_code() == packages.lambda_code()
+    assert packages.training_source() == packages.training_source()
+
+
+def test_the_code_zip_holds_inference_and_nothing_else():
+    with zipfile.ZipFile(io.BytesIO(packages.lambda_code().content)) as archive:
+        assert {name.split("/")[0] for name in archive.namelist()} == {"inference"}
+
+
+def test_job_requirements_are_pinned():
+    lines = packages.requirements(packages.JOB_DISTRIBUTIONS).splitlines()
+    assert len(lines) == len(packages.JOB_DISTRIBUTIONS)
+    assert all("==" in line for line in lines)
+
+
+@pytest.fixture(scope="module")
+def layer_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("layer")
+    layer = packages.dependency_layer(
+        target="local", runtime="python3.13", architecture="arm64", cache=folder / "cache"
+    )
+    assert layer.unzipped_bytes < packages.UNZIPPED_LIMIT_BYTES
+    for package in (layer, packages.lambda_code()):
+        with zipfile.ZipFile(io.BytesIO(package.content)) as archive:
+            archive.extractall(folder)
+    return folder
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_a_handler_imports_with_only_zip_and_layer(layer_folder, handler):
+    code = (
+        "import sys; "
+        "sys.path = [p for p in sys.path if 'site-packages' not in p]; "
+        f"sys.path[:0] = [{str(layer_folder)!r}, {str(layer_folder / 'python')!r}]; "
+        f"import inference.handlers.{handler} as h, boto3; boto3.client('s3', 'us-east-1'); "
+        f"assert h.__file__.startswith({str(layer_folder)!r}); "
+        "import numpy; assert numpy.__file__.startswith(sys.path[1])"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,90 @@
+"""Names, inputs and causes of runs."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from pipelines.configuration import RunConfiguration, StageConfiguration
+from pipelines.errors import RunError, ScheduleError, TenantError
+from pipelines.runs import RunRequest, execution_input, machine_of, readable_cause, run_name
+from pipelines.schedules import cron, rate
+from pipelines.stage import Stage, check_tenant
+from training.errors import ConfigurationError
+
+STAGE = Stage("local", "us-east-1", "000000000000", StageConfiguration())
+NOW = datetime(2026, 11, 24, 0, 19, 4, tzinfo=UTC)
+
+
+def request(**settings):
+    return RunRequest("recommender", "acme", settings)
+
+
+def test_a_run_is_named_by_kind_and_time():
+    name = run_name("recommender", NOW)
+    assert name.startswith("recommender-20261124t001904-")
+    assert machine_of(name) == "train-recommender"
+
+
+@pytest.mark.parametrize("name", ["", "x", "recommender-2026", "nudge-20261124t001904-aaaaaa"])
+def test_what_is_no_run_is_refused(name):
+    with pytest.raises(RunError, match="no run's name"):
+        machine_of(name)
+
+
+def test_the_input_fits_sagemaker():
+    given = execution_input(STAGE, request(k="20"), dataset="d", now=NOW, name="n")
+    assert given["hyperparameters"]["k"] == "20"
+    assert given["hyperparameters"]["step"] == "recommendation.train"
+    assert given["environment"]["NEXTBEST_RUN"] == "n"
+    for strings in (given["hyperparameters"], given["environment"]):
+        assert len(strings) <= 100
+        assert all(isinstance(v, str) and len(v) <= 256 for v in strings.values())
+
+
+def test_spot_needs_a_longest_wait_and_nothing_else_may_have_one():
+    spot = RunRequest("recommender", "acme", {}, RunConfiguration(use_spot=True))
+    given = execution_input(STAGE, spot, dataset="d", now=NOW, name="n")
+    assert given["resources"]["stopping"]["MaxWaitTimeInSeconds"] == 7200
+    plain = execution_input(STAGE, request(), dataset="d", now=NOW, name="n")
+    assert list(plain["resources"]["stopping"]) == ["MaxRuntimeInSeconds"]
+
+
+def test_a_wrong_setting_names_the_nearest():
+    with pytest.raises(ConfigurationError, match="did you mean 'holdout_days'"):
+        execution_input(STAGE, request(holdout_day="3"), dataset="d", now=NOW, name="n")
+
+
+def test_the_cause_of_a_failed_job_is_its_own_sentence():
+    job = {"ExitMessage": "DataQualityError: bad", "FailureReason": "AlgorithmError"}
+    assert readable_cause(json.dumps(job)) == "DataQualityError: bad"
+    nested = {"Error": "x", "Cause": json.dumps({"errorMessage": "golden request 0"})}
+    assert readable_cause(json.dumps(nested)) == "golden request 0"
+    assert readable_cause("plain") == "plain"
+    assert readable_cause(None) is None
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"),
+    [("7d", "rate(7 days)"), ("1h", "rate(1 hour)"), ("30m", "rate(30 minutes)")],
+)
+def test_spans_become_rates(every, expected):
+    assert rate(every) == expected
+
+
+@pytest.mark.parametrize("every", ["", "7", "0d", "d", "7 days", "-1d"])
+def test_what_is_no_span_is_refused(every):
+    with pytest.raises(ScheduleError, match="not a span"):
+        rate(every)
+
+
+def test_cron_has_six_fields():
+    assert cron("0 3 ? * MON *") == "cron(0 3 ? * MON *)"
+    with pytest.raises(ScheduleError, match="six"):
+        cron("0 3 * * *")
+
+
+@pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a--b", "1a", "a" * 21, "a/b"])
+def test_a_tenant_that_cannot_name_resources_is_refused(name):
+    with pytest.raises(TenantError):
+        check_tenant(name)

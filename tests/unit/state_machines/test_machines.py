@@ -1,0 +1,66 @@
+"""The machines as rendered: byte-stable, complete, and with every way out."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from inference.errors import NextbestError
+from pipelines import errors as pipelines_errors
+from state_machines.render import as_json, machines
+from state_machines.train_model import RETRYABLE
+from training import errors as training_errors
+
+GOLDEN = Path(__file__).parent / "golden"
+MACHINES = machines()
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_rendering_gives_the_golden_bytes(name):
+    assert as_json(MACHINES[name]) == (GOLDEN / f"{name}.json").read_text(), (
+        "changed? python -m state_machines.render"
+    )
+
+
+def test_rendering_twice_gives_the_same():
+    assert machines() == MACHINES
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_task_has_a_timeout_retry_and_catch(name):
+    tasks = {k: s for k, s in MACHINES[name]["States"].items() if s["Type"] == "Task"}
+    assert tasks
+    for key, state in tasks.items():
+        assert {"TimeoutSeconds", "Retry", "Catch"} <= set(state), key
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_state_is_reached_and_every_next_exists(name):
+    definition = MACHINES[name]
+    targets = {definition["StartAt"]}
+    for state in definition["States"].values():
+        targets |= {state["Next"]} if "Next" in state else set()
+        targets |= {c["Next"] for c in [*state.get("Catch", []), *state.get("Choices", [])]}
+        targets |= {state["Default"]} if state["Type"] == "Choice" else set()
+    assert targets == set(definition["States"])
+
+
+def test_data_errors_are_never_retried():
+    own = [cls.__name__ for cls in _subclasses(NextbestError)]
+    assert {"DataQualityError", "NotEnoughDataError"} <= set(own)
+    for mark in RETRYABLE:
+        assert not any(mark.strip("*") in f"AlgorithmError: {n}: x, exit code: 1" for n in own)
+    assert training_errors.DataQualityError.__name__ in own
+    assert pipelines_errors.ReleaseError.__name__ in own
+
+
+def _subclasses(cls):
+    return [cls, *[found for sub in cls.__subclasses__() for found in _subclasses(sub)]]
+
+
+def test_every_job_is_tagged_with_tenant_run_and_stage():
+    states = MACHINES["train-recommender"]["States"]
+    for name in ("Prepare", "Train", "Evaluate"):
+        keys = {tag["Key"] for tag in states[name]["Parameters"]["Tags"]}
+        assert keys == {"nextbest:tenant", "nextbest:run", "nextbest:stage"}
+        assert "attempts" in json.dumps(states[name]["Parameters"])
