@@ -130,7 +130,11 @@ def pack(folder: Path, target: Path) -> None:
             info.size, info.mode = path.stat().st_size, 0o644
             with path.open("rb") as file:
                 tar.addfile(info, file)
-    with gzip.GzipFile(target, "wb", compresslevel=1, mtime=0) as packed:
+    # No name and no time in the header: both would differ from one packing to the next.
+    with (
+        target.open("wb") as file,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed,
+    ):
         packed.write(buffer.getvalue())
 
 

@@ -238,6 +238,8 @@ def _free_port(wanted: int) -> int:
     """`wanted` if nobody listens there, else one the system gives."""
     for port in (wanted, 0):
         with socket.socket() as probe:
+            # So that a port whose last connections still linger is ours again at once.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, port))
             except OSError:

@@ -1,7 +1,7 @@
 """Where ministack 1.5.33 differs from AWS in something nextbest relies on.
 
 One function a difference, with the symptom; `install` applies them all in the server's process.
-tests/integration/test_corrections.py shows each difference, and tells when one is needed no more.
+The tests of the whole way in tests/integration fail without them.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ def test_a_stale_pid_and_a_taken_port_are_no_obstacle_and_state_is_kept(root):
     record = {"pid": os.getpid(), "port": first.port, "created": 0.0}
     (root / ".nextbest" / "server.json").write_text(json.dumps(record))
     with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         thief.bind(("127.0.0.1", first.port))
         thief.listen()
         second = cloud.up(root)
