@@ -132,8 +132,8 @@ def pack(folder: Path, target: Path) -> None:
                 tar.addfile(info, file)
     # No name and no time in the header: both would differ from one packing to the next.
     with (
-        target.open("wb") as file,
-        gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed,
+        target.open("wb") as plain,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=plain, mtime=0) as packed,
     ):
         packed.write(buffer.getvalue())
 

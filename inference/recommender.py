@@ -54,6 +54,9 @@ class ServingParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     exclude_seen: bool = False
 
 
+_NOTHING = (np.empty(0, dtype=np.int64), np.empty(0))
+
+
 @dataclass(frozen=True)
 class _History:
     """Known events, oldest first: item codes, event weights, ages in days (nan without)."""
@@ -94,9 +97,11 @@ class Recommender:
         history = self._history(request, request.now or now)
         allowed = self._allowed(request, history)
         entries = self._entries(request, history)
-        items, scores = self._score(entries, history, request.limit, allowed)
+        repeats = self._repeat(history) if entries.kind == "history" else _NOTHING
+        items, scores = self._score(entries, repeats, request.limit, allowed)
         top = _top(items, scores, request.limit)
-        products = [self._explain(int(item), entries, history) for item in items[top]]
+        repeat_of = dict(zip(repeats[0].tolist(), repeats[1].tolist(), strict=True))
+        products = [self._explain(item, entries, repeat_of) for item in items[top].tolist()]
         products.sort(key=lambda product: -product.score)
         personal = len(history.items) > 0 or request.context_product in self._code_of
         return Recommendation(
@@ -199,23 +204,24 @@ class Recommender:
         return items, parameters.repeat_weight * sums / peak if peak > 0 else sums
 
     def _score(
-        self, entries: _Entries, history: _History, limit: int, allowed: np.ndarray | None
+        self,
+        entries: _Entries,
+        repeats: tuple[np.ndarray, np.ndarray],
+        limit: int,
+        allowed: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Candidates and their scores: whatever the history reaches, and the head of the trend."""
         count = len(self.product_ids)
         dense = np.bincount(entries.items, weights=entries.values, minlength=count).astype(float)
+        dense[repeats[0]] += repeats[1]
         reached = np.flatnonzero(dense)
-        if entries.kind == "history":
-            repeated, repeats = self._repeat(history)
-            dense[repeated] += repeats
-            reached = np.union1d(reached, repeated)
         order = self.trend_order if allowed is None else self.trend_order[allowed[self.trend_order]]
         items = np.union1d(reached, order[:limit])
         if allowed is not None:
             items = items[allowed[items]]
         return items, dense[items] + self.parameters.trend_weight * self.trend[items]
 
-    def _explain(self, item: int, entries: _Entries, history: _History) -> ProductAnswer:
+    def _explain(self, item: int, entries: _Entries, repeat_of: dict[int, float]) -> ProductAnswer:
         at = np.flatnonzero(entries.items == item)
         parts: dict[tuple[str, int], float] = {}
         for source, value in zip(
@@ -223,10 +229,8 @@ class Recommender:
         ):
             key = (entries.kind, source)
             parts[key] = parts.get(key, 0.0) + value
-        if entries.kind == "history":
-            repeated, repeats = self._repeat(history)
-            for value in repeats[repeated == item].tolist():
-                parts[("repeat", item)] = value
+        if item in repeat_of:
+            parts[("repeat", item)] = repeat_of[item]
         trend = self.parameters.trend_weight * float(self.trend[item])
         reasons = [self._reason(*key, value) for key, value in parts.items() if value]
         if trend or not reasons:
