@@ -49,7 +49,12 @@ def next_best_product(
         "exclude_purchased": exclude_purchased,
         "context_product": context_product,
     }
-    given = {key: value for key, value in request.items() if value not in (None, {}, [], False)}
+    unsaid = (None, False)
+    given = {
+        key: value
+        for key, value in request.items()
+        if value not in ({}, []) and not any(value is u for u in unsaid)
+    }
     answer = decide(open_stage(stage), tenant, given)
     if as_json:
         print_json(answer)

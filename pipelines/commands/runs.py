@@ -40,9 +40,12 @@ def list_(
     if not views:
         console.print("no runs yet; start one with: nextbest train recommender --tenant NAME")
         return
-    table = Table("run", "tenant", "started", "took", "result", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("run", no_wrap=True, min_width=max(len(view.name) for view in views))
+    for name in ("tenant", "started", "took", "result"):
+        table.add_column(name)
     for view in views:
-        started = f"{view.started_at:%Y-%m-%d %H:%M:%S}"
+        started = f"{view.started_at:%Y-%m-%d %H:%M}"
         table.add_row(view.name, view.tenant, started, _span(view), _styled(view.summary))
     console.print(table)
 
