@@ -1,7 +1,7 @@
 """Where ministack 1.5.33 differs from AWS in something nextbest relies on.
 
 One function a difference, with the symptom; `install` applies them all in the server's process.
-The tests of the whole way in tests/integration fail without them.
+tests/integration/test_corrections.py shows each difference, and tells when one is needed no more.
 """
 
 from __future__ import annotations
@@ -15,16 +15,11 @@ _CURRENT: contextvars.ContextVar[dict | None] = contextvars.ContextVar("executio
 _CLASS_LINE = re.compile(r"^(?:[\w]+\.)*(?P<name>[A-Z]\w*)(?:: |$)")
 
 
-def install() -> None:
-    """Apply every correction."""
-    answer_without_waiting_for_a_log_line()
-    keep_the_exception_class_of_a_lambda()
-    know_the_execution_of_a_task()
-    stay_aborted()
-    start_the_same_execution_once()
-    read_s3_objects_in_state_machines()
-    keep_environment_names_in_state_machines()
-    tick_schedules_every_second()
+def install(*, without: frozenset[str] = frozenset()) -> None:
+    """Apply every correction but those named in `without` (for the tests that show them)."""
+    for correction in CORRECTIONS:
+        if correction.__name__ not in without:
+            correction()
 
 
 def current_execution() -> dict | None:
@@ -171,3 +166,15 @@ def tick_schedules_every_second() -> None:
     from ministack.services import scheduler
 
     scheduler._SCHEDULE_TICK_INTERVAL = 1
+
+
+CORRECTIONS = (
+    answer_without_waiting_for_a_log_line,
+    keep_the_exception_class_of_a_lambda,
+    know_the_execution_of_a_task,
+    stay_aborted,
+    start_the_same_execution_once,
+    read_s3_objects_in_state_machines,
+    keep_environment_names_in_state_machines,
+    tick_schedules_every_second,
+)

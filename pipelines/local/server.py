@@ -6,6 +6,7 @@ Started by `pipelines.local.cloud` as `python -m pipelines.local.server FOLDER P
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -23,7 +24,8 @@ def main(folder: Path, port: int) -> None:
     from pipelines.local import corrections, sagemaker
 
     service = sagemaker.install(folder / "jobs", endpoint_url=f"http://127.0.0.1:{port}")
-    corrections.install()
+    without = os.environ.get("NEXTBEST_WITHOUT_CORRECTIONS", "")
+    corrections.install(without=frozenset(without.split(",")))
     stopping = threading.Event()
     threading.Thread(target=_save_regularly, args=(stopping,), daemon=True).start()
     configuration = Config()

@@ -1,0 +1,149 @@
+"""Each correction of ministack: with it the stage does as AWS does, without it not.
+
+A test that fails on the bare stage says that ministack has caught up: drop the correction.
+"""
+
+import io
+import json
+import os
+import time
+import zipfile
+
+import pytest
+
+from pipelines.local import cloud, corrections
+from pipelines.stage import open_stage
+
+CODE = """
+class OddError(Exception):
+    pass
+
+def handler(event, context):
+    if event.get("fail"):
+        raise OddError("odd")
+    return event
+"""
+ROLE = "arn:aws:iam::000000000000:role/any-role"
+
+
+@pytest.fixture(scope="module")
+def bare_stage(tmp_path_factory):
+    root = tmp_path_factory.mktemp("bare")
+    names = ",".join(correction.__name__ for correction in corrections.CORRECTIONS)
+    os.environ["NEXTBEST_WITHOUT_CORRECTIONS"] = names
+    try:
+        stage = open_stage("local", root=root)
+    finally:
+        del os.environ["NEXTBEST_WITHOUT_CORRECTIONS"]
+    yield stage
+    cloud.down(root)
+
+
+@pytest.fixture(scope="module")
+def both(local_stage, bare_stage):
+    for stage in (local_stage, bare_stage):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("odd.py", CODE)
+        stage.client("lambda").create_function(
+            FunctionName="odd",
+            Runtime="python3.13",
+            Handler="odd.handler",
+            Role=ROLE,
+            Code={"ZipFile": buffer.getvalue()},
+            Environment={"Variables": {"NEXTBEST_RUN": "r"}},
+        )
+        stage.client("s3").create_bucket(Bucket="texts")
+        stage.client("s3").put_object(Bucket="texts", Key="a", Body=b"hello")
+    time.sleep(1)
+    return local_stage, bare_stage
+
+
+def task(resource, parameters):
+    state = {"Type": "Task", "Resource": f"arn:aws:states:::{resource}", "End": True}
+    return {"StartAt": "Do", "States": {"Do": {**state, "Parameters": parameters}}}
+
+
+def machine(stage, name, definition):
+    return stage.client("stepfunctions").create_state_machine(
+        name=name, definition=json.dumps(definition), roleArn=ROLE
+    )["stateMachineArn"]
+
+
+def outcome(stage, arn, wait=10.0):
+    client = stage.client("stepfunctions")
+    deadline = time.monotonic() + wait
+    while True:
+        found = client.describe_execution(executionArn=arn)
+        if found["status"] != "RUNNING" or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
+
+
+def run(stage, name, definition):
+    arn = machine(stage, name, definition)
+    started = stage.client("stepfunctions").start_execution(stateMachineArn=arn, input="{}")
+    return outcome(stage, started["executionArn"])
+
+
+def test_a_silent_lambda_answers_at_once(both):
+    fastest = []
+    for stage in both:
+        client, times = stage.client("lambda"), []
+        for _ in range(8):
+            began = time.perf_counter()
+            client.invoke(FunctionName="odd", Payload=b"{}")
+            times.append(time.perf_counter() - began)
+        fastest.append(min(times))
+    assert fastest[0] < 0.045 < fastest[1]
+
+
+def test_the_exception_class_reaches_error_equals(both):
+    call = task("lambda:invoke", {"FunctionName": "odd", "Payload": {"fail": True}})
+    errors = [run(stage, "odd-error", call)["error"] for stage in both]
+    assert errors == ["OddError", "Runtime.HandlerError"]
+
+
+def test_a_text_object_can_be_read(both):
+    read = task("aws-sdk:s3:getObject", {"Bucket": "texts", "Key": "a"})
+    corrected, bare = [run(stage, "read-text", read) for stage in both]
+    assert json.loads(corrected["output"])["Body"] == "hello"
+    assert bare["status"] == "FAILED" or json.loads(bare["output"]).get("Body") != "hello"
+
+
+def test_environment_names_stay_as_they_are(both):
+    look = task("aws-sdk:lambda:getFunctionConfiguration", {"FunctionName": "odd"})
+    corrected, bare = [
+        json.loads(run(stage, "look", look)["output"])["Environment"]["Variables"] for stage in both
+    ]
+    assert corrected == {"NEXTBEST_RUN": "r"}
+    assert bare != corrected
+
+
+def test_starting_the_same_execution_twice_is_starting_it_once(both):
+    pause = {"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 5, "End": True}}}
+    results = []
+    for stage in both:
+        client, arn = stage.client("stepfunctions"), machine(stage, "pause", pause)
+        given = {"stateMachineArn": arn, "name": "same", "input": "{}"}
+        first = client.start_execution(**given)["executionArn"]
+        try:
+            results.append(client.start_execution(**given)["executionArn"] == first)
+        except client.exceptions.ExecutionAlreadyExists:
+            results.append(False)
+    assert results == [True, False]
+
+
+def test_a_stopped_execution_stays_aborted(both):
+    retry = [{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 1, "MaxAttempts": 1}]
+    call = task("lambda:invoke", {"FunctionName": "odd", "Payload": {"fail": True}})
+    call["States"]["Do"]["Retry"] = retry
+    ends = []
+    for stage in both:
+        client, arn = stage.client("stepfunctions"), machine(stage, "stubborn", call)
+        started = client.start_execution(stateMachineArn=arn, input="{}")["executionArn"]
+        time.sleep(0.8)
+        client.stop_execution(executionArn=started)
+        time.sleep(2.5)
+        ends.append(client.describe_execution(executionArn=started)["status"])
+    assert ends == ["ABORTED", "FAILED"]
