@@ -6,6 +6,7 @@ and stands in every key, job and log line of the run.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
@@ -260,11 +261,16 @@ def stop_run(stage: Stage, name: str) -> None:
     """Stop a run and the job it is waiting for; a run that has ended is left as it is."""
     if show_run(stage, name).has_ended:
         return
-    stage.client("stepfunctions").stop_execution(
-        executionArn=stage.execution_arn(machine_of(name), name),
-        error="StoppedByUser",
-        cause="stopped with nextbest runs stop",
-    )
+    client = stage.client("stepfunctions")
+    # The run's release too: AWS stops a nested execution with its parent, the emulator does not.
+    for machine in (machine_of(name), "release-model"):
+        gone = (client.exceptions.ExecutionDoesNotExist, client.exceptions.ValidationException)
+        with contextlib.suppress(*gone):  # not there, or ended meanwhile
+            client.stop_execution(
+                executionArn=stage.execution_arn(machine, name),
+                error="StoppedByUser",
+                cause="stopped with nextbest runs stop",
+            )
     for job in find_jobs(stage, name):
         if not job.has_ended:
             job.stop(stage)

@@ -151,9 +151,10 @@ def job_environment(root: Path, given: dict[str, str]) -> dict[str, str]:
         if not link.exists():
             link.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
             link.chmod(0o755)
-    kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ}
     return {
         **kept,
+        "HOME": str(root),  # not the user's: their AWS profile is none of the job's business
         "PATH": f"{binaries}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",

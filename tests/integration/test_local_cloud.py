@@ -72,6 +72,7 @@ SCRIPT = """
 import os, sys, time, pathlib, json
 arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 assert "AWS_SECRET_ACCESS_KEY" not in os.environ
+assert os.environ["HOME"] == os.environ["NEXTBEST_ML_ROOT"]
 print("loss=0.5;", flush=True)
 pathlib.Path(os.environ["SM_MODEL_DIR"], "channel").write_text(
     ",".join(sorted(os.listdir(os.environ["SM_CHANNEL_DATA"]))))

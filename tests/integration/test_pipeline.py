@@ -125,6 +125,18 @@ def test_a_stopped_run_stops_its_job_and_is_not_retried(workspace):
     assert [job.status for job in view.jobs if "train" in job.name] == ["Stopped"]
 
 
+def test_a_run_stopped_while_it_releases_does_not_go_live(workspace, released):
+    before = [m.version for m in workspace.models() if m.is_live]
+    run = workspace.train(**QUICK)
+    for view in run.watch():
+        if view.states and view.states[-1].name == "Release":
+            break
+    run.stop()
+    time.sleep(8)
+    assert run.view.summary == "stopped"
+    assert [m.version for m in workspace.models() if m.is_live] == before
+
+
 def test_a_refusal_is_a_normal_end_with_reasons(workspace, released):
     before = [m.version for m in workspace.models() if m.is_live]
     run = workspace.train(**QUICK, gate_margin="0.9").wait(output=None)
