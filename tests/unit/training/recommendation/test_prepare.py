@@ -1,0 +1,99 @@
+"""Nothing of the future is in the past: windows by time and by order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.datasets import Dataset, build_dataset
+from training.errors import NotEnoughDataError
+from training.recommendation.configuration import RecommenderConfiguration
+from training.recommendation.prepare import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    prepare,
+    split_by_order,
+    split_by_time,
+)
+
+DAY = 86_400
+CONFIGURATION = RecommenderConfiguration()
+
+
+def dataset(*, ordered_by: str, products: pd.DataFrame | None = None) -> Dataset:
+    rows = [
+        (f"c{c:02d}", f"p{(c + i) % 6}", "purchase", pd.Timestamp(DAY * (3 * i + c % 3), unit="s"))
+        for c in range(25)
+        for i in range(12)
+    ]
+    frame = pd.DataFrame(rows, columns=["customer_id", "product_id", "event", "timestamp"])
+    tables = {"interactions": frame} | ({} if products is None else {"products": products})
+    return build_dataset(tables, now=datetime(2026, 1, 1, tzinfo=UTC), ordered_by=ordered_by)
+
+
+@given(
+    days=st.lists(st.integers(0, 1000), min_size=1, max_size=30),
+    holdout_days=st.sampled_from([0.0, 0.5, 7.0, 28.0]),
+)
+def test_time_splits_never_overlap(days: list[int], holdout_days: float) -> None:
+    times = np.array(days) * DAY
+    split, window = split_by_time(times, holdout_days)
+    assert (split[times >= window["test"]] == TEST).all()
+    assert (split[times < window["validation"]] == TRAIN).all()
+    assert split[np.argmax(times)] == TEST
+    assert window["end"] - window["test"] == window["test"] - window["validation"]
+
+
+@pytest.mark.parametrize(("span", "expected"), [(2, 1.0), (100, 10.0), (1000, 28.0)])
+def test_the_automatic_window_is_a_tenth_within_bounds(span: int, expected: float) -> None:
+    _, window = split_by_time(np.array([0, span * DAY - 1]), 0.0)
+    assert (window["end"] - window["test"]) / DAY == expected
+
+
+@given(counts=st.lists(st.integers(1, 6), min_size=1, max_size=8))
+def test_order_holds_out_one_and_one_where_three_are_there(counts: list[int]) -> None:
+    split, window = split_by_order(np.repeat(np.arange(len(counts)), counts))
+    tails = [[VALIDATION, TEST] if n >= 3 else [TRAIN] * min(n, 2) for n in counts]
+    expected = [[TRAIN] * (n - len(t)) + t for n, t in zip(counts, tails, strict=True)]
+    assert split.tolist() == list(chain.from_iterable(expected))
+    assert set(window.values()) == {None}
+
+
+@pytest.mark.parametrize("ordered_by", ["timestamp", "order"])
+def test_prepared_rows_are_in_order_of_customer_then_time(ordered_by: str) -> None:
+    prepared = prepare(dataset(ordered_by=ordered_by), CONFIGURATION)
+    assert prepared.meta["timed"] == (ordered_by == "timestamp")
+    assert (np.diff(prepared.customers) >= 0).all()
+    for customer in range(25):
+        mine = prepared.customers == customer
+        assert (np.diff(prepared.times[mine]) >= 0).all()
+        assert (np.diff(prepared.split[mine]) >= 0).all()
+
+
+def test_attributes_stand_in_the_order_of_the_product_codes() -> None:
+    products = pd.DataFrame(
+        {
+            "product_id": ["p5", "p4", "p3", "p2", "p1", "p0", "never bought"],
+            "title": ["Five", "", "Three", "Two", "One", "Zero", "Never"],
+            "price": [5, 4, None, 2, 1, 0, 9],
+            "fresh": [True, False, True, False, True, False, True],
+        }
+    )
+    meta = prepare(dataset(ordered_by="timestamp", products=products), CONFIGURATION).meta
+    assert meta["product_ids"] == [f"p{i}" for i in range(6)]
+    assert meta["titles"] == ["Zero", "One", "Two", "Three", None, "Five"]
+    assert meta["attributes"]["price"]["codes"] == [0.0, 1.0, 2.0, None, 4.0, 5.0]
+    assert meta["attributes"]["fresh"]["values"] == ["false", "true"]
+    assert meta["attributes"]["fresh"]["codes"] == [0, 1, 0, 1, 0, 1]
+
+
+def test_a_window_that_swallows_everything_is_not_enough_data() -> None:
+    with pytest.raises(NotEnoughDataError, match="at least 5 are needed"):
+        prepare(dataset(ordered_by="timestamp"), RecommenderConfiguration(holdout_days=365))
