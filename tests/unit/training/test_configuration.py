@@ -1,0 +1,62 @@
+"""A configuration survives its trip as strings, and a mistake in it is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.configuration import parse, refuse_unknown_keys, to_strings
+from training.errors import ConfigurationError
+from training.recommendation.configuration import RecommenderConfiguration
+
+CONFIGURATIONS = st.builds(
+    RecommenderConfiguration,
+    seed=st.integers(0, 2**40),
+    holdout_days=st.floats(0, 365),
+    k=st.integers(1, 100),
+    gate_margin=st.floats(-1, 1),
+    purchase_event=st.text(min_size=1, max_size=64),
+)
+
+
+@given(configuration=CONFIGURATIONS)
+def test_parse_undoes_to_strings(configuration: RecommenderConfiguration) -> None:
+    strings = to_strings(configuration)
+    assert all(isinstance(value, str) for value in strings.values())
+    assert parse(RecommenderConfiguration, strings, where="x") == configuration
+
+
+def test_nothing_said_is_the_default() -> None:
+    assert parse(RecommenderConfiguration, {}, where="x") == RecommenderConfiguration()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"neighbors": "3"}, "recommender: unknown key 'neighbors'; did you mean 'neighbours'"),
+        ({"zzz": "3"}, "recommender: unknown key 'zzz'; known: champion_tolerance, "),
+        ({"k": "0"}, r"recommender: .*>= 1.*\$\.k"),
+        ({"k": "101"}, r"recommender: .*<= 100.*\$\.k"),
+        ({"k": "ten"}, r"recommender: .*\$\.k"),
+        ({"k": "1.5"}, r"recommender: .*\$\.k"),
+        ({"holdout_days": "366"}, r"recommender: .*\$\.holdout_days"),
+        ({"gate_margin": "nan"}, r"recommender: .*\$\.gate_margin"),
+        ({"purchase_event": ""}, r"recommender: .*\$\.purchase_event"),
+    ],
+)
+def test_a_mistake_is_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        parse(RecommenderConfiguration, values, where="recommender")
+
+
+def test_known_keys_pass() -> None:
+    refuse_unknown_keys({"a": 1}, ["a", "b"], where="x")
+
+
+def test_every_default_fits_into_a_hyperparameter() -> None:
+    strings = to_strings(RecommenderConfiguration())
+    assert len(strings) <= 90
+    assert max(len(value) for value in strings.values()) <= 256
