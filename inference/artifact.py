@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,5 +149,5 @@ def unpack(archive: Path, folder: Path) -> None:
 def _archive_errors(archive: Path) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, EOFError, OSError, gzip.BadGzipFile, ValueError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
         raise ArtifactError(f"{archive}: cannot be unpacked: {error}") from error

@@ -95,7 +95,7 @@ def decode_request(request: Any) -> ProductRequest:
         found = _AT_PATH.fullmatch(str(error))
         message, path = (found["message"], found["path"]) if found else (str(error), "$")
         raise BadRequestError(message, path=path) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise BadRequestError(f"the request is not valid JSON: {error}") from error
 
 

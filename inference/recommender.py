@@ -35,6 +35,7 @@ from inference.errors import BadRequestError
 
 KIND = "recommender"
 SHOWN_REASONS = 5
+_LARGEST = 1e300  # a longer integer is no price, and no float either
 SECONDS_PER_DAY = 86_400.0
 
 
@@ -160,7 +161,7 @@ class Recommender:
             )
         values = wanted if isinstance(wanted, list) else [wanted]
         if spec["type"] == "number":
-            numbers = [float(v) for v in values if isinstance(v, int | float)]
+            numbers = [float(v) for v in values if isinstance(v, int | float) and abs(v) < _LARGEST]
             return np.isin(self._codes[attribute], numbers)
         wanted_texts = {_as_text(value) for value in values}
         codes = [code for code, value in enumerate(spec["values"]) if value in wanted_texts]
