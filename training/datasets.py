@@ -28,6 +28,7 @@ MINIMUM_CUSTOMERS = 20
 MINIMUM_PRODUCTS = 5
 FUTURE_TOLERANCE = timedelta(days=1)
 _EXAMPLES = 3
+_FIRST_EPOCH = 1e8  # seconds: 1973; a smaller number is a date like 20240101
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,9 @@ def read_table(path: Path) -> pd.DataFrame:
         raise DataQualityError(f"{path.name}: not a table: {error}") from error
     if len(frame) == 0:
         raise DataQualityError(f"{path.name}: a header and no rows")
+    if path.suffix != ".parquet" and not isinstance(frame.index, pd.RangeIndex):
+        # pandas takes surplus leading fields for an index: every column would be another's.
+        raise DataQualityError(f"{path.name}: the rows have more fields than the header")
     return frame
 
 
@@ -146,11 +150,12 @@ def times(frame: pd.DataFrame, column: str, *, table: str, now: datetime) -> pd.
     """
     values = frame[column]
     numbers = pd.to_numeric(values, errors="coerce") if not _is_time(values) else None
-    if numbers is not None and numbers.notna().all():
+    if numbers is not None and numbers.notna().all() and numbers.median() >= _FIRST_EPOCH:
         unit = "ms" if numbers.median() > 1e11 else "s"
         parsed = pd.to_datetime(numbers, unit=unit, utc=True, errors="coerce")
     else:
-        parsed = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
+        dates = values.astype(str) if numbers is not None else values  # 20240101 is a date
+        parsed = pd.to_datetime(dates, utc=True, errors="coerce", format="ISO8601")
     rule = "not a time; expected ISO 8601 or epoch seconds"
     refuse(frame, parsed.isna(), table=table, column=column, rule=rule)
     future = parsed > pd.Timestamp(now) + FUTURE_TOLERANCE
@@ -167,7 +172,7 @@ def numbers(frame: pd.DataFrame, column: str, *, table: str) -> pd.Series:
     values = frame[column]
     empty = values.isna() | (values.astype(str).str.strip() == "")
     parsed = pd.to_numeric(values.where(~empty), errors="coerce")
-    refuse(frame, parsed.isna() & ~empty, table=table, column=column, rule="not a number")
+    refuse(frame, ~np.isfinite(parsed) & ~empty, table=table, column=column, rule="not a number")
     return parsed.astype("float64")
 
 

@@ -75,8 +75,12 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
 
 
 def _body(event: dict[str, Any]) -> bytes:
+    """The request's bytes; what cannot be decoded is no JSON, which the contract refuses."""
     body = event.get("body") or ""
-    return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
+    try:
+        return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
+    except (ValueError, AttributeError):
+        return b""
 
 
 if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":  # pragma: no cover (AWS only)

@@ -117,3 +117,15 @@ def test_the_published_invoices_are_read():
     profile = read(REAL / "online-retail" / "online_retail.csv.xz").profile
     assert profile["customers"] > 4000
     assert profile["rejected"]["no customer"] == 135080
+
+
+def test_rows_with_a_surplus_field_are_refused_not_shifted(csv):
+    lines = many().splitlines()
+    text = "\n".join([lines[0], *[f"extra,{line}" for line in lines[1:]]])
+    with pytest.raises(DataQualityError, match="more fields than the header"):
+        read(csv(text))
+
+
+def test_compact_dates_are_dates_not_seconds(csv):
+    found = read(csv(many("c{i},p{j},purchase,2026010{j}")))
+    assert found.profile["first"].startswith("2026-01-01")
