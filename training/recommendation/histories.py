@@ -1,11 +1,13 @@
-"""Customers with a history before a window and what they took first within it.
+"""Customers with a history before a window and what they took within it, as flat arrays.
 
-The protocol of every evaluation here: the history is all before the window, the targets are the
-customer's first visit in it (purchases where there are any).
+The protocol of every evaluation here: the history is all before the window; the targets are the
+customer's first visit in it (purchases where there are any), or all that was held out where the
+data has neither times nor order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,83 +20,149 @@ _DAY_SECONDS = 86_400.0
 
 @dataclass(frozen=True)
 class Histories:
-    """One entry a customer: item codes oldest first, ages in days (nan without times), targets."""
+    """Histories of many customers. Customer `c` has the events `indptr[c]:indptr[c + 1]`, oldest
+    first: `items` and `events` are codes, `ages` days (nan without times). `target_indptr` and
+    `targets` hold the distinct item codes to be found."""
 
-    items: list[np.ndarray]
-    ages: list[np.ndarray]
-    events: list[np.ndarray]
-    targets: list[np.ndarray]
+    indptr: np.ndarray
+    items: np.ndarray
+    ages: np.ndarray
+    events: np.ndarray
+    target_indptr: np.ndarray
+    targets: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.indptr) - 1
+
+    def history(self, row: int) -> slice:
+        """Where customer `row` stands in `items`, `ages` and `events`."""
+        return slice(self.indptr[row], self.indptr[row + 1])
+
+    def targets_of(self, row: int) -> np.ndarray:
+        return self.targets[self.target_indptr[row] : self.target_indptr[row + 1]]
 
     def block(self, start: int, stop: int) -> Histories:
+        """The customers from `start` up to `stop`."""
+        stop = min(stop, len(self))
+        events = slice(self.indptr[start], self.indptr[stop])
+        targets = slice(self.target_indptr[start], self.target_indptr[stop])
         return Histories(
-            self.items[start:stop],
-            self.ages[start:stop],
-            self.events[start:stop],
-            self.targets[start:stop],
+            indptr=self.indptr[start : stop + 1] - self.indptr[start],
+            items=self.items[events],
+            ages=self.ages[events],
+            events=self.events[events],
+            target_indptr=self.target_indptr[start : stop + 1] - self.target_indptr[start],
+            targets=self.targets[targets],
         )
 
-    def weights(self, decay: float, length: int, product_count: int) -> sp.csr_matrix:
-        """Customers × products: decayed weights of the last `length` events, rows sum to 1."""
-        rows, columns, values = [], [], []
-        for row, items in enumerate(self.items):
-            recent = items[-length:]
-            weight = decay ** np.arange(len(recent) - 1, -1, -1)
-            rows.append(np.full(len(recent), row))
-            columns.append(recent)
-            values.append(weight / weight.sum())
-        return sp.csr_matrix(
-            (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))),
-            shape=(len(self), product_count),
-        )
+    def weights(
+        self,
+        decay: float,
+        *,
+        length: int,
+        product_count: int,
+        event_weights: np.ndarray | None = None,
+    ) -> sp.csr_matrix:
+        """Customers × products: decayed weights of the last `length` events, rows sum to 1.
 
-    def recency(self, half_life_days: float, decay: float, product_count: int) -> np.ndarray:
+        `event_weights` by event code, 1 where absent.
+        """
+        steps = self._steps_back()
+        weight = np.where(steps < length, float(decay) ** np.minimum(steps, 10_000), 0.0)
+        if event_weights is not None:
+            weight = weight * event_weights[self.events]
+        totals = np.maximum(self._row_sums(weight), 1e-12)
+        weight /= np.repeat(totals, np.diff(self.indptr))
+        return self._matrix(weight, product_count)
+
+    def recency(
+        self,
+        half_life_days: float,
+        decay: float,
+        *,
+        product_count: int,
+        event_weights: np.ndarray | None = None,
+    ) -> sp.csr_matrix:
         """Customers × products: decayed frequency, each row scaled to a maximum of 1."""
-        result = np.zeros((len(self), product_count))
-        for row, (items, ages) in enumerate(zip(self.items, self.ages, strict=True)):
-            by_place = decay ** np.arange(len(items) - 1, -1, -1)
-            by_age = 0.5 ** (ages / half_life_days)
-            weight = np.where(np.isnan(ages), by_place, by_age)
-            sums = np.bincount(items, weights=weight, minlength=product_count)
-            result[row] = sums / sums.max()
-        return result
+        by_place = float(decay) ** np.minimum(self._steps_back(), 10_000)
+        by_age = 0.5 ** (self.ages / half_life_days)
+        weight = np.where(np.isnan(self.ages), by_place, by_age)
+        if event_weights is not None:
+            weight = weight * event_weights[self.events]
+        matrix = self._matrix(weight, product_count)
+        peaks = np.maximum(matrix.max(axis=1).toarray().ravel(), 1e-12)
+        matrix.data /= np.repeat(peaks, np.diff(matrix.indptr))
+        return matrix
 
-    def seen_mask(self, product_count: int) -> np.ndarray:
-        return _mask(self.items, product_count)
+    def seen(self, product_count: int) -> sp.csr_matrix:
+        """Customers × products, 1 where the product is in the history."""
+        matrix = self._matrix(np.ones(len(self.items)), product_count)
+        matrix.data[:] = 1.0
+        return matrix
 
-    def target_mask(self, product_count: int) -> np.ndarray:
-        return _mask(self.targets, product_count)
+    def _matrix(self, weight: np.ndarray, product_count: int) -> sp.csr_matrix:
+        matrix = sp.csr_matrix(
+            (weight.astype(np.float32), self.items, self.indptr), shape=(len(self), product_count)
+        )
+        matrix.sum_duplicates()
+        return matrix
 
+    def _steps_back(self) -> np.ndarray:
+        return np.repeat(self.indptr[1:], np.diff(self.indptr)) - 1 - np.arange(len(self.items))
 
-def _mask(lists: list[np.ndarray], product_count: int) -> np.ndarray:
-    mask = np.zeros((len(lists), product_count), dtype=bool)
-    for row, items in enumerate(lists):
-        mask[row, items] = True
-    return mask
+    def _row_sums(self, values: np.ndarray) -> np.ndarray:
+        rows = np.repeat(np.arange(len(self)), np.diff(self.indptr))
+        return np.bincount(rows, weights=values, minlength=len(self))
 
 
 def holdout_histories(
     prepared: Prepared, window: int, *, purchase_event: str, limit: int, seed: int
 ) -> Histories:
-    """At most `limit` customers of that window (VALIDATION or TEST) who were seen before it."""
+    """At most `limit` customers of that window (VALIDATION or TEST) who were seen before it.
+
+    `limit` 0 takes all of them.
+    """
     reference = prepared.meta["window"]["validation" if window == 1 else "test"]
     wanted = _target_rows(prepared, window, purchase_event)
-    starts = np.flatnonzero(np.diff(prepared.customers, prepend=-1))
-    spans = list(zip(starts, [*starts[1:], len(prepared.customers)], strict=True))
-    usable = [
-        (start, stop)
-        for start, stop in spans
-        if (prepared.split[start:stop] < window).any() and wanted[start:stop].any()
-    ]
-    if len(usable) > limit:
+    count = prepared.meta["customers"]
+    before = prepared.split < window
+    usable = np.flatnonzero(
+        (np.bincount(prepared.customers[before], minlength=count) > 0)
+        & (np.bincount(prepared.customers[wanted], minlength=count) > 0)
+    )
+    if limit and len(usable) > limit:
         chosen = np.random.default_rng(seed).choice(len(usable), size=limit, replace=False)
-        usable = [usable[index] for index in np.sort(chosen)]
-    histories = Histories([], [], [], [])
-    for start, stop in usable:
-        _append(histories, prepared, slice(start, stop), window, wanted, reference)
-    return histories
+        usable = usable[np.sort(chosen)]
+    place = np.full(count, -1)
+    place[usable] = np.arange(len(usable))
+    past = np.flatnonzero(before & (place[prepared.customers] >= 0))
+    ages = np.full(len(past), np.nan)
+    if reference is not None:
+        ages = (reference - prepared.times[past]) / _DAY_SECONDS
+    targets = _first_visits(prepared, wanted, place)
+    return Histories(
+        indptr=_indptr(place[prepared.customers[past]], len(usable)),
+        items=prepared.items[past].astype(np.int64),
+        ages=ages,
+        events=prepared.events[past],
+        target_indptr=_indptr(targets[:, 0], len(usable)),
+        targets=targets[:, 1],
+    )
+
+
+def _indptr(rows: np.ndarray, count: int) -> np.ndarray:
+    return np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=count))))
+
+
+def _first_visits(prepared: Prepared, wanted: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Distinct (customer's place, item) of each customer's first wanted visit, sorted."""
+    rows = np.flatnonzero(wanted & (place[prepared.customers] >= 0))
+    customers, baskets = place[prepared.customers[rows]], prepared.baskets[rows]
+    first = np.full(int(place.max(initial=-1)) + 1, -1, dtype=np.int64)
+    first[customers[::-1]] = baskets[::-1]  # the earliest row is written last
+    inside = baskets == first[customers]
+    pairs = np.stack([customers[inside], prepared.items[rows][inside].astype(np.int64)], axis=1)
+    return np.unique(pairs, axis=0)
 
 
 def _target_rows(prepared: Prepared, window: int, purchase_event: str) -> np.ndarray:
@@ -106,22 +174,6 @@ def _target_rows(prepared: Prepared, window: int, purchase_event: str) -> np.nda
     return inside
 
 
-def _append(
-    histories: Histories,
-    prepared: Prepared,
-    rows: slice,
-    window: int,
-    wanted: np.ndarray,
-    reference: int | None,
-) -> None:
-    before = prepared.split[rows] < window
-    first = np.flatnonzero(wanted[rows])[0]
-    visit = wanted[rows] & (prepared.baskets[rows] == prepared.baskets[rows][first])
-    times = prepared.times[rows][before]
-    ages = (
-        (reference - times) / _DAY_SECONDS if reference is not None else np.full(len(times), np.nan)
-    )
-    histories.items.append(prepared.items[rows][before].astype(np.int64))
-    histories.ages.append(ages)
-    histories.events.append(prepared.events[rows][before])
-    histories.targets.append(np.unique(prepared.items[rows][visit]))
+def event_weight_array(names: list[str], weights: Mapping[str, float]) -> np.ndarray:
+    """Weights by event code; an event that is not named weighs 1."""
+    return np.array([weights.get(name, 1.0) for name in names] or [1.0])

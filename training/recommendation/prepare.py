@@ -1,15 +1,16 @@
 """Prepare: a canonical data set → coded arrays with a temporal holdout. A SageMaker processing job.
 
-Reads the channel `dataset`, writes the output `prepared`. With times, test is the last
-`holdout_days` and validation as many days before; without, test is each customer's last
-interaction and validation the one before it.
+Reads the channel `dataset`, writes the output `prepared`. What is held out depends on what kind of
+data it is: with times, test is the last `holdout_days` and validation as many days before; with
+order alone, test is each customer's last interaction and validation the one before it; of plain
+sets, a tenth each of every customer's products, drawn with the seed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ from training.configuration import parse
 from training.datasets import Dataset, read_dataset
 from training.errors import NotEnoughDataError
 from training.job import Job
+from training.recommendation.catalogue import Tokens, catalogue
 from training.recommendation.configuration import RecommenderConfiguration
+from training.recommendation.kinds import ORDERED, SET, TIMED, kind_of
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 _DAY_SECONDS = 86_400
-_MAX_CATEGORIES = 5000
 _HOLDOUT_CUSTOMERS = 5
+_HELD_SHARE = 0.1
+_ARRAYS = ("customers", "items", "events", "times", "baskets", "split")
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Prepared:
     """Interactions as parallel arrays in order of customer, then time.
 
     `customers`, `items`, `events` int32 codes; `times` int64 seconds; `baskets` int64, the same
-    for interactions of one visit; `split` int8, TRAIN, VALIDATION or TEST.
+    for interactions of one visit; `split` int8, TRAIN, VALIDATION or TEST. The catalogue holds the
+    products without interactions too; `tokens` are what its products are described by.
     """
 
     customers: np.ndarray
@@ -43,6 +48,7 @@ class Prepared:
     baskets: np.ndarray
     split: np.ndarray
     meta: dict[str, Any]
+    tokens: Tokens
 
     @property
     def product_count(self) -> int:
@@ -58,6 +64,7 @@ class Prepared:
             self.baskets[mask],
             self.split[mask],
             self.meta,
+            self.tokens,
         )
 
 
@@ -66,49 +73,99 @@ def run(job: Job) -> None:
     prepared = prepare(read_dataset(job.channel("dataset")), configuration)
     save(prepared, job.output("prepared"))
     counts = np.bincount(prepared.split, minlength=3).tolist()
-    job.log("prepared", train=counts[0], validation=counts[1], test=counts[2], **_sizes(prepared))
-
-
-def _sizes(prepared: Prepared) -> dict[str, int]:
-    return {
-        "customers": len(np.unique(prepared.customers)),
-        "products": prepared.product_count,
-    }
+    job.log(
+        "prepared",
+        kind=prepared.meta["kind"],
+        train=counts[0],
+        validation=counts[1],
+        test=counts[2],
+        customers=prepared.meta["customers"],
+        products=prepared.product_count,
+    )
 
 
 def prepare(dataset: Dataset, configuration: RecommenderConfiguration) -> Prepared:
     """Code and split a data set. Raises `NotEnoughDataError` when nothing can be held out."""
+    timed = dataset.profile.get("ordered_by", "timestamp") == "timestamp"
+    prepared = code(dataset, timed=timed)
+    kind = prepared.meta["kind"]
+    if kind == TIMED:
+        split, window = split_by_time(prepared.times, configuration.holdout_days)
+    elif kind == ORDERED:
+        split, window = split_by_order(prepared.customers)
+    else:
+        split, window = split_at_random(prepared.customers, seed=configuration.seed)
+    prepared = with_split(prepared, split, window)
+    _require_holdout(prepared)
+    return prepared
+
+
+def code(dataset: Dataset, *, timed: bool) -> Prepared:
+    """Interactions as arrays of codes, all of them TRAIN so far."""
     frame = dataset.interactions.sort_values(["timestamp"], kind="stable")
     customers, customer_ids = pd.factorize(frame["customer_id"], sort=True)
     order = np.argsort(customers, kind="stable")
     frame, customers = frame.iloc[order], customers[order]
-    items, product_ids = pd.factorize(frame["product_id"], sort=True)
+    product_ids = _all_products(frame["product_id"], dataset.products)
+    items = product_ids.get_indexer(pd.Index(frame["product_id"]))
     events, event_names = pd.factorize(frame["event"], sort=True)
     times = frame["timestamp"].astype("datetime64[s, UTC]").astype("int64").to_numpy()
-    timed = dataset.profile.get("ordered_by", "timestamp") == "timestamp"
-    split, window = (
-        split_by_time(times, configuration.holdout_days) if timed else split_by_order(customers)
-    )
+    described, tokens = catalogue(dataset.products, product_ids)
+    kind = TIMED if timed else kind_of(customers, items, product_ids.tolist())
     meta = {
         "product_ids": product_ids.tolist(),
         "customers": len(customer_ids),
         "events": event_names.tolist(),
+        "kind": kind,
         "timed": timed,
-        "window": window,
+        "window": dict.fromkeys(("start", "validation", "test", "end")),
         "fingerprint": _fingerprint(customers, items, events, times),
-        **_catalogue(dataset.products, product_ids),
+        **described,
     }
-    prepared = Prepared(
+    return Prepared(
         customers=customers.astype(np.int32),
         items=items.astype(np.int32),
         events=events.astype(np.int32),
         times=times,
         baskets=_baskets(frame, customers, times, timed=timed),
-        split=split,
+        split=np.zeros(len(times), dtype=np.int8),
         meta=meta,
+        tokens=tokens,
     )
-    _require_holdout(prepared)
-    return prepared
+
+
+def _all_products(taken: pd.Series, products: pd.DataFrame | None) -> pd.Index:
+    ids = [taken] if products is None else [taken, products["product_id"]]
+    return pd.Index(pd.unique(pd.concat(ids)).astype(object)).sort_values()
+
+
+def from_frame(frame: pd.DataFrame, *, products: np.ndarray | None = None) -> Prepared:
+    """All TRAIN, from `customer_id`, `product_id` and, where there is one, `timestamp`.
+
+    For estimators used by hand: ids of any type, no checks but what pandas makes.
+    """
+    timed = "timestamp" in frame.columns
+    stamps = pd.to_datetime(frame["timestamp"], utc=True) if timed else pd.Timestamp(0, tz="UTC")
+    table = pd.DataFrame(
+        {
+            "customer_id": frame["customer_id"],
+            "product_id": frame["product_id"],
+            "event": "purchase",
+            "timestamp": stamps,
+        }
+    )
+    known = None if products is None else pd.DataFrame({"product_id": products})
+    return code(Dataset(table, known, None, pd.DataFrame(), {}), timed=timed)
+
+
+def with_split(prepared: Prepared, split: np.ndarray, window: dict[str, Any]) -> Prepared:
+    """The same interactions with other split codes; plain sets get one basket a customer and
+    split, so that all that is held out of a customer is looked for."""
+    baskets = prepared.baskets
+    if prepared.meta["kind"] == SET:
+        baskets = prepared.customers.astype(np.int64) * 3 + split
+    meta = {**prepared.meta, "window": window}
+    return replace(prepared, split=split, baskets=baskets, meta=meta)
 
 
 def split_by_time(times: np.ndarray, holdout_days: float) -> tuple[np.ndarray, dict[str, Any]]:
@@ -136,6 +193,14 @@ def split_by_order(customers: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
     return split, {"start": None, "validation": None, "test": None, "end": None}
 
 
+def split_at_random(customers: np.ndarray, *, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """A tenth of the interactions is test, another validation; a customer's first stays train."""
+    drawn = np.random.default_rng(seed).random(len(customers))
+    split = np.where(drawn < _HELD_SHARE, TEST, np.where(drawn < 2 * _HELD_SHARE, VALIDATION, TRAIN))
+    split[np.diff(customers, prepend=-1) != 0] = TRAIN
+    return split.astype(np.int8), {"start": None, "validation": None, "test": None, "end": None}
+
+
 def _baskets(
     frame: pd.DataFrame, customers: np.ndarray, times: np.ndarray, *, timed: bool
 ) -> np.ndarray:
@@ -147,40 +212,6 @@ def _baskets(
     else:
         visits = times // _DAY_SECONDS
     return pd.factorize(pd.MultiIndex.from_arrays([customers, visits]))[0].astype(np.int64)
-
-
-def _catalogue(products: pd.DataFrame | None, product_ids: pd.Index) -> dict[str, Any]:
-    """Titles and filterable attributes of the products with interactions, in code order."""
-    if products is None:
-        return {"titles": None, "attributes": {}}
-    table = products.set_index("product_id").reindex(product_ids)
-    titles = [_text(v) for v in table["title"]] if "title" in table.columns else None
-    columns = [c for c in table.columns if c not in ("title", "image")]
-    attributes = {str(c): _attribute(table[c]) for c in columns}
-    return {
-        "titles": titles,
-        "attributes": {name: spec for name, spec in attributes.items() if spec is not None},
-    }
-
-
-def _attribute(column: pd.Series) -> dict[str, Any] | None:
-    if pd.api.types.is_bool_dtype(column):
-        column = column.map({True: "true", False: "false"})
-    elif pd.api.types.is_numeric_dtype(column):
-        numbers = column.astype(float)
-        return {"type": "number", "codes": [None if np.isnan(v) else float(v) for v in numbers]}
-    texts = [_text(value) for value in column]
-    values = sorted({text for text in texts if text is not None})
-    if len(values) > _MAX_CATEGORIES:
-        return None
-    code = {value: number for number, value in enumerate(values)}
-    codes = [-1 if text is None else code[text] for text in texts]
-    return {"type": "category", "values": values, "codes": codes}
-
-
-def _text(value: Any) -> str | None:
-    missing = value is None or value is pd.NA or value != value or value == ""
-    return None if missing else str(value)
 
 
 def _fingerprint(*arrays: np.ndarray) -> str:
@@ -204,15 +235,16 @@ def _require_holdout(prepared: Prepared) -> None:
 
 def save(prepared: Prepared, folder: Path) -> None:
     """Write what `load` reads; same content, same bytes."""
-    for name in ("customers", "items", "events", "times", "baskets", "split"):
-        np.save(folder / f"{name}.npy", getattr(prepared, name), allow_pickle=False)
+    arrays = {name: getattr(prepared, name) for name in _ARRAYS}
+    arrays |= {"token_indptr": prepared.tokens.indptr, "token_codes": prepared.tokens.codes}
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
     (folder / "meta.json").write_text(json.dumps(prepared.meta), encoding="utf-8")
 
 
 def load(folder: Path) -> Prepared:
-    arrays = {
-        name: np.load(folder / f"{name}.npy", allow_pickle=False)
-        for name in ("customers", "items", "events", "times", "baskets", "split")
-    }
+    names = (*_ARRAYS, "token_indptr", "token_codes")
+    arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in names}
+    tokens = Tokens(arrays.pop("token_indptr"), arrays.pop("token_codes"))
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    return Prepared(**arrays, meta=meta)
+    return Prepared(**arrays, meta=meta, tokens=tokens)

@@ -1,81 +1,62 @@
 """Chooses the recommender's parameters on the validation window, by coordinate search.
 
-The search visits a fixed list of values in a fixed order, so the choice depends on the data, the
-configuration and the seed alone, never on the clock. Scores are those of `inference.recommender`,
-for many customers at once (a test holds the two together).
+Which values are visited depends on the data, the configuration and the seed alone, never on the
+clock: the budget is spent in nominal CPU seconds, estimated from sizes. Scores are those of
+`inference.recommender`, for many customers at once (a test holds the two together).
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
-import scipy.sparse as sp
 
-from inference.recommender import ServingParameters
+from training.recommendation.budget import Budget, customers_within, ranks_within
 from training.recommendation.configuration import RecommenderConfiguration
-from training.recommendation.histories import Histories, holdout_histories
-from training.recommendation.metrics import ndcg_matrix
-from training.recommendation.models import (
-    BasketCooccurrence,
-    DecayedTransitions,
-    RecentPopularity,
-    blend,
-)
+from training.recommendation.factors import ItemFactors, fold_in
+from training.recommendation.histories import Histories, event_weight_array, holdout_histories
+from training.recommendation.matrices import scores
+from training.recommendation.parameters import HISTORY_LENGTH, SPECTRAL, Parameters
+from training.recommendation.parts import Parts
+from training.recommendation.pool import Dense, Pool, build_pool
 from training.recommendation.prepare import TRAIN, VALIDATION, Prepared
-
-_DAY_SECONDS = 86_400.0
-_DENSE_ENTRIES = 20_000_000
-
-
-class Parameters(msgspec.Struct, frozen=True):
-    """Everything that is tuned. Weights are relative to the neighbours' 1."""
-
-    transition_share: float = 0.5
-    backward: float = 0.2
-    transition_row_power: float = 0.3
-    cooccurrence_power: float = 0.5
-    decay: float = 0.9
-    repeat_weight: float = 0.5
-    repeat_half_life_days: float = 90.0
-    repeat_decay: float = 0.98
-    trend_weight: float = 0.1
-    trend_half_life_days: float = 14.0
-    exclude_seen: bool = False
-
-
-GRID: tuple[tuple[str, tuple[Any, ...]], ...] = (
-    ("exclude_seen", (False, True)),
-    ("repeat_weight", (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)),
-    ("trend_weight", (0.0, 0.01, 0.03, 0.1, 0.3, 0.6)),
-    ("transition_share", (0.0, 0.25, 0.5, 0.75, 1.0)),
-    ("decay", (0.5, 0.7, 0.8, 0.9, 0.97, 1.0)),
-    ("trend_half_life_days", (7.0, 14.0, 30.0, 3650.0)),
-    ("repeat_half_life_days", (15.0, 30.0, 60.0, 90.0, 180.0)),
-    ("transition_row_power", (0.0, 0.2, 0.5)),
-    ("cooccurrence_power", (0.3, 0.5, 0.7)),
-    ("backward", (0.1, 0.3, 1.0)),
+from training.recommendation.search import (
+    LASTING,
+    RECENT,
+    Move,
+    inner_moves,
+    starting_point,
+    weight_moves,
 )
-ROUNDS = 2
-HISTORY_LENGTH = 200
+
+ROUNDS = 4
+_FEATURE_BYTES = 1_000_000_000
+_PER_FEATURE = 120
+_HEAD = 60
+_LEAST_GAIN = 1e-5
+FACTOR_WEIGHTS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
+FACTOR_GAIN = 1.004
+NORM_TOP = 50
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One thing tried and what it gave."""
+    """One thing tried and what it gave on validation."""
 
+    change: str
     parameters: Parameters
     ndcg: float
 
 
+Report = Callable[[Trial], None]
+
+
 def tune(
-    prepared: Prepared,
-    configuration: RecommenderConfiguration,
-    *,
-    report: Callable[[Trial], None],
+    prepared: Prepared, configuration: RecommenderConfiguration, *, report: Report
 ) -> Trial:
     """The best trial on the validation window; `report` hears of every one."""
     train = prepared.take(prepared.split == TRAIN)
@@ -83,140 +64,241 @@ def tune(
         prepared,
         VALIDATION,
         purchase_event=configuration.purchase_event,
-        limit=configuration.tuning_customers,
+        limit=min(configuration.tuning_customers, customers_within(train)),
         seed=configuration.seed,
     )
-    scorer = Scorer(train, histories, configuration)
-    best = _try(scorer, Parameters(), report)
-    tried = {Parameters()}
-    for _ in range(ROUNDS):
-        for name, values in GRID:
-            for value in values:
-                candidate = msgspec.structs.replace(best.parameters, **{name: value})
-                if candidate in tried or _is_idle(candidate, name):
-                    continue
-                tried.add(candidate)
-                trial = _try(scorer, candidate, report)
-                best = trial if trial.ndcg > best.ndcg + 1e-6 else best
-    return best
+    budget = Budget(train, len(histories), configuration.budget_seconds)
+    tuner = Tuner(train, histories, configuration, budget=budget, report=report)
+    tuner.search()
+    tuner.try_factors()
+    return tuner.best
 
 
-def _is_idle(parameters: Parameters, name: str) -> bool:
-    """Whether a change of `name` cannot change any score."""
-    return (
-        (name == "repeat_half_life_days" and parameters.repeat_weight == 0)
-        or (name == "trend_half_life_days" and parameters.trend_weight == 0)
-        or (name in ("backward", "transition_row_power") and parameters.transition_share == 0)
-        or (name == "cooccurrence_power" and parameters.transition_share == 1)
-        or (name.startswith("repeat") and parameters.exclude_seen)
-    )
-
-
-def _try(scorer: Scorer, parameters: Parameters, report: Callable[[Trial], None]) -> Trial:
-    trial = Trial(parameters, scorer.ndcg(parameters))
-    report(trial)
-    return trial
-
-
-class Parts:
-    """The fitted parts for any parameters, each fitted once."""
-
-    def __init__(self, prepared: Prepared, neighbours: int) -> None:
-        self.prepared = prepared
-        self.neighbours = neighbours
-        self._fitted: dict[tuple[Any, ...], Any] = {}
-
-    def matrix(self, parameters: Parameters) -> sp.csr_matrix:
-        share = parameters.transition_share
-        transitions = self._transitions(parameters) if share > 0 else None
-        cooccurrence = self._cooccurrence(parameters) if share < 1 else None
-        if transitions is None or cooccurrence is None:
-            return transitions if cooccurrence is None else cooccurrence
-        return blend(transitions, cooccurrence, share, self.neighbours)
-
-    def prior(self, parameters: Parameters) -> np.ndarray:
-        days = parameters.trend_half_life_days
-        fitted = self._once(("trend", days), lambda: RecentPopularity(days).fit(self.prepared))
-        return np.asarray(fitted.prior_)
-
-    def _transitions(self, parameters: Parameters) -> sp.csr_matrix:
-        model = DecayedTransitions(
-            backward=parameters.backward,
-            row_power=parameters.transition_row_power,
-            neighbours=self.neighbours,
-        )
-        key = ("transitions", model.backward, model.row_power)
-        return self._once(key, lambda: model.fit(self.prepared)).matrix_
-
-    def _cooccurrence(self, parameters: Parameters) -> sp.csr_matrix:
-        power = parameters.cooccurrence_power
-        model = BasketCooccurrence(row_power=power, column_power=power, neighbours=self.neighbours)
-        return self._once(("cooccurrence", power), lambda: model.fit(self.prepared)).matrix_
-
-    def _once(self, key: tuple[Any, ...], fit: Callable[[], Any]) -> Any:
-        if key not in self._fitted:
-            self._fitted[key] = fit()
-        return self._fitted[key]
-
-
-class Scorer:
-    """Scores of the tuning customers over the whole catalogue, in blocks of customers."""
+class Tuner:
+    """The search: a pool of candidates, the features of the parts on it, the best so far."""
 
     def __init__(
-        self, train: Prepared, histories: Histories, configuration: RecommenderConfiguration
+        self,
+        train: Prepared,
+        histories: Histories,
+        configuration: RecommenderConfiguration,
+        *,
+        budget: Budget,
+        report: Report,
     ) -> None:
-        self.histories = histories
-        self.parts = Parts(train, configuration.neighbours)
-        self.k = configuration.k
-        self.count = train.product_count
+        self.train, self.histories, self.report = train, histories, report
+        self.configuration, self.budget = configuration, budget
+        self.ranks = ranks_within(budget)
+        self.parts = Parts(
+            train,
+            neighbours=configuration.neighbours,
+            seed=configuration.seed,
+            rank=self.ranks[-1] if self.ranks else 0,
+        )
+        self.kind = train.meta["kind"]
+        self.available = self.parts.available()
+        repeat_share = _repeat_share(histories)
+        self.repeats = repeat_share > 0
+        start = starting_point(
+            self.available,
+            kind=self.kind,
+            repeat_share=repeat_share,
+            ranks=self.ranks,
+            seed=configuration.search_seed,
+        )
+        self._features: OrderedDict[Any, np.ndarray] = OrderedDict()
+        self.pool = self._build_pool(start)
+        self.tried: set[bytes] = set()
+        self.best = Trial("start", start, self.ndcg(start))
+        report(self.best)
+
+    def _build_pool(self, start: Parameters) -> Pool:
+        features = [
+            self._dense(memory, part, start)
+            for memory in ((RECENT,) if self.kind == "set" else (RECENT, LASTING))
+            for part in self.available
+        ]
+        head = np.argsort(-self.parts.prior(start.trend_half_life_days), kind="stable")[:_HEAD]
+        self.budget.spend(self.budget.pool(len(features)))
+        return build_pool(
+            self.histories,
+            features,
+            product_count=self.train.product_count,
+            head=head,
+            per_feature=_PER_FEATURE,
+        )
+
+    def search(self) -> None:
+        """Weights, then what is inside the parts, again and again while it helps."""
+        for number in range(ROUNDS):
+            before = self.best.ndcg
+            self._visit(
+                weight_moves(self.available, kind=self.kind, repeats=self.repeats, fine=number > 0)
+            )
+            self._visit(
+                inner_moves(
+                    self.best.parameters,
+                    self.available,
+                    kind=self.kind,
+                    repeats=self.repeats,
+                    events=self._events(),
+                )
+            )
+            if number and self.best.ndcg < before * 1.001:
+                return
+
+    def _events(self) -> list[str]:
+        names = self.train.meta["events"]
+        return names if 1 < len(names) <= 6 else []
+
+    def _visit(self, moves: list[Move]) -> None:
+        for move in moves:
+            improved = True
+            while improved:
+                improved = any(
+                    self._try(move, candidate)
+                    for candidate in list(move.candidates(self.best.parameters, self.ranks))
+                )
+                improved = improved and not (move.memory or move.field == "event")
+
+    def _try(self, move: Move, candidate: Parameters) -> bool:
+        key = msgspec.json.encode(candidate, order="sorted")
+        cost = self.budget.of(move, candidate)
+        if key in self.tried or not self.budget.allows(cost):
+            return False
+        self.budget.spend(cost)
+        self.tried.add(key)
+        label = f"{move.part or move.memory or move.field}.{move.field or move.name}".strip(".")
+        trial = Trial(label, candidate, self.ndcg(candidate))
+        self.report(trial)
+        better = trial.ndcg > self.best.ndcg + _LEAST_GAIN
+        if better:
+            self.best = trial
+        return better
 
     def ndcg(self, parameters: Parameters) -> float:
-        """Mean NDCG@k over the tuning customers."""
-        matrix, prior = self.parts.matrix(parameters), self.parts.prior(parameters)
-        block = max(1, _DENSE_ENTRIES // self.count)
-        sums = 0.0
-        for start in range(0, len(self.histories), block):
-            part = self.histories.block(start, start + block)
-            scores = self.scores(part, parameters, matrix, prior)
-            top = top_k(scores, self.k)
-            relevant = part.target_mask(self.count)
-            sums += ndcg_matrix(top, relevant, relevant.sum(axis=1)) * len(part)
-        return sums / len(self.histories)
+        """Mean NDCG@k of the validation customers."""
+        return self.pool.ndcg(
+            self.blend(parameters),
+            k=self.configuration.k,
+            exclude_seen=parameters.exclude_seen,
+        )
 
-    def scores(
-        self, part: Histories, parameters: Parameters, matrix: sp.csr_matrix, prior: np.ndarray
-    ) -> np.ndarray:
-        """Dense (customers, products) scores, as the serving core would give."""
-        scores = (part.weights(parameters.decay, HISTORY_LENGTH, self.count) @ matrix).toarray()
-        scores = scores + parameters.trend_weight * prior
+    def blend(self, parameters: Parameters) -> np.ndarray:
+        """Scores (customers, pool) of everything but the factors."""
+        prior = self.parts.prior(parameters.trend_half_life_days).astype(np.float32)
+        total = np.float32(parameters.trend_weight) * prior[np.maximum(self.pool.codes, 0)]
+        for memory in (RECENT, LASTING):
+            for part, weight in getattr(parameters, memory).items():
+                total += np.float32(weight) * self._feature(memory, part, parameters)
         if parameters.repeat_weight and not parameters.exclude_seen:
-            scores += parameters.repeat_weight * part.recency(
-                parameters.repeat_half_life_days, parameters.repeat_decay, self.count
+            total += np.float32(parameters.repeat_weight) * self._repeat(parameters)
+        return total
+
+    def _feature(self, memory: str, part: str, parameters: Parameters) -> np.ndarray:
+        decay = parameters.decay if memory == RECENT else parameters.lasting_decay
+        key = (part, getattr(parameters, part), decay, _frozen(parameters.event_weights))
+        return self._once(key, lambda: self.pool.gather(self._dense(memory, part, parameters)))
+
+    def _repeat(self, parameters: Parameters) -> np.ndarray:
+        times = (parameters.repeat_half_life_days, parameters.repeat_decay)
+        key = ("repeat", *times, _frozen(parameters.event_weights))
+
+        def dense(block: Histories) -> np.ndarray:
+            return block.recency(
+                *times,
+                product_count=self.train.product_count,
+                event_weights=self._event_weights(parameters),
+            ).toarray()
+
+        return self._once(key, lambda: self.pool.gather(dense))
+
+    def _dense(self, memory: str, part: str, parameters: Parameters) -> Dense:
+        decay = parameters.decay if memory == RECENT else parameters.lasting_decay
+
+        def dense(block: Histories) -> np.ndarray:
+            weights = block.weights(
+                decay,
+                length=HISTORY_LENGTH,
+                product_count=self.train.product_count,
+                event_weights=self._event_weights(parameters),
             )
-        if parameters.exclude_seen:
-            scores[part.seen_mask(self.count)] = -np.inf
-        return scores
+            return scores(weights, self.parts.part(part, parameters))
+
+        return dense
+
+    def _event_weights(self, parameters: Parameters) -> np.ndarray:
+        return event_weight_array(self.train.meta["events"], parameters.event_weights)
+
+    def _once(self, key: Any, make: Callable[[], np.ndarray]) -> np.ndarray:
+        if key not in self._features:
+            self._features[key] = make()
+            most = max(16, _FEATURE_BYTES // max(1, self._features[key].nbytes))
+            while len(self._features) > most:
+                self._features.popitem(last=False)
+        self._features.move_to_end(key)
+        return self._features[key]
+
+    def try_factors(self) -> None:
+        """Whether re-ranking by ALS factors pays; it has to pay for a slower decision."""
+        cost = self.budget.factors(self.configuration.factors)
+        if not self.configuration.factors or not self.budget.allows(cost):
+            return
+        self.budget.spend(cost)
+        best, pool = self.best, self.pool
+        model = ItemFactors(self.configuration.factors, random_state=self.configuration.seed)
+        model.fit(self.train)
+        base = _per_customer(self.blend(best.parameters), pool, best.parameters)
+        seen = [np.unique(pool.histories.items[pool.histories.history(r)]) for r in range(len(base))]
+        customers = fold_in(seen, model)
+        found = pool.gather(_by_factors(customers, model))
+        found = _per_customer(found, pool, best.parameters)
+        for weight in FACTOR_WEIGHTS:
+            parameters = msgspec.structs.replace(best.parameters, factor_weight=weight)
+            ndcg = pool.ndcg(
+                base + np.float32(weight) * found,
+                k=self.configuration.k,
+                exclude_seen=parameters.exclude_seen,
+            )
+            trial = Trial("factor_weight", parameters, ndcg)
+            self.report(trial)
+            if trial.ndcg > max(self.best.ndcg, best.ndcg * FACTOR_GAIN):
+                self.best = trial
 
 
-def top_k(scores: np.ndarray, k: int) -> np.ndarray:
-    """Codes of the k best of each row, best first; ties go to the lower code."""
-    k = min(k, scores.shape[1])
-    chosen = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
-    order = np.argsort(-np.take_along_axis(scores, chosen, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(chosen, order, axis=1)
+def _by_factors(customers: np.ndarray, model: ItemFactors) -> Dense:
+    """Scores by factors; blocks come in the order of the rows of `customers`."""
+    done = 0
+
+    def dense(block: Histories) -> np.ndarray:
+        nonlocal done
+        part = customers[done : done + len(block)]
+        done += len(block)
+        return np.asarray(part @ model.item_factors_.T)
+
+    return dense
 
 
-def serving_parameters(
-    parameters: Parameters, configuration: RecommenderConfiguration
-) -> ServingParameters:
-    """The part of the choice that the serving core needs."""
-    return ServingParameters(
-        repeat_weight=parameters.repeat_weight,
-        trend_weight=parameters.trend_weight,
-        decay=parameters.decay,
-        history_length=HISTORY_LENGTH,
-        repeat_half_life_days=parameters.repeat_half_life_days,
-        repeat_decay=parameters.repeat_decay,
-        purchase_event=configuration.purchase_event,
-        exclude_seen=parameters.exclude_seen,
-    )
+def _per_customer(values: np.ndarray, pool: Pool, parameters: Parameters) -> np.ndarray:
+    """Each customer's scores divided by the mean of their best, as the serving core does."""
+    out = pool.codes < 0
+    if parameters.exclude_seen:
+        out = out | pool.seen
+    masked = np.where(out, -np.inf, values)
+    count = min(NORM_TOP, masked.shape[1])
+    top = -np.partition(-masked, count - 1, axis=1)[:, :count]
+    level = np.where(np.isfinite(top), top, 0.0).mean(axis=1)
+    return values / np.maximum(level, 1e-9)[:, None]
+
+
+def _repeat_share(histories: Histories) -> float:
+    """Share of the targets that the customer had taken before."""
+    rows = np.repeat(np.arange(len(histories)), np.diff(histories.indptr))
+    size = int(max(histories.items.max(initial=0), histories.targets.max(initial=0))) + 1
+    before = np.unique(rows * size + histories.items)
+    target_rows = np.repeat(np.arange(len(histories)), np.diff(histories.target_indptr))
+    return float(np.isin(target_rows * size + histories.targets, before).mean())
+
+
+def _frozen(weights: dict[str, float]) -> tuple[tuple[str, float], ...]:
+    return tuple(sorted(weights.items()))

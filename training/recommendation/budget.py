@@ -1,0 +1,116 @@
+"""Nominal CPU seconds of the search's steps, from sizes: a budget that does not look at a clock.
+
+The rates were measured on 2 cores of an AMD EPYC. On another machine the search is the same and
+takes another time; it never depends on what else the machine does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.recommendation.cooccurrence import MOST_ITEMS
+from training.recommendation.parameters import BASKETS, CONTENT, CUSTOMERS, SPECTRAL, Parameters
+from training.recommendation.prepare import Prepared
+from training.recommendation.search import Move
+
+RANKS = (64, 128, 256, 512, 768, 1024, 1152)
+_DENSE_FLOPS = 5e10
+_SPARSE_FLOPS = 1.0e9
+_SPARSE_ENTRIES = 2.5e7
+_DENSE_ENTRIES = 4e8
+_TRIAL_ENTRIES = 1e8
+_SEARCH_SHARE = 0.6
+_WINDOW = 20
+_SCORED_ENTRIES = 2.0e8
+
+
+class Budget:
+    """Spends `seconds` nominal CPU seconds: what is left after the final fits goes to the search."""
+
+    def __init__(self, train: Prepared, customers: int, seconds: float) -> None:
+        self.products = train.product_count
+        self.all_customers = int(train.meta["customers"])
+        self.interactions = len(train.items)
+        self.customers = customers
+        lengths = np.minimum(np.bincount(train.customers), MOST_ITEMS).astype(float)
+        self.pairs = float((lengths**2).sum())
+        self.mean_history = self.interactions / max(1, self.all_customers)
+        self.seconds = seconds
+        self.left = seconds * _SEARCH_SHARE
+
+    def allows(self, cost: float) -> bool:
+        return cost <= self.left
+
+    def spend(self, cost: float) -> None:
+        self.left -= cost
+
+    def of(self, move: Move, candidate: Parameters) -> float:
+        """What trying a move costs."""
+        trial = self.customers * 1000.0 / _TRIAL_ENTRIES
+        if move.memory or move.name in ("trend_weight", "repeat_weight", "exclude_seen"):
+            return trial
+        spectral = candidate.weight(SPECTRAL) > 0
+        if move.part == SPECTRAL:
+            fit = 0.0 if move.field in ("rank", "output_power") else self.vectors(_top(candidate))
+            return trial + fit + self.feature(candidate.spectral.rank)
+        if move.part:
+            return trial + self.fit(move.part) + 2 * self.feature(0)
+        return trial + 3 * self.feature(0) + spectral * self.feature(candidate.spectral.rank)
+
+    def fit(self, part: str) -> float:
+        """Fitting a part."""
+        pairs = self.interactions * 2.0 * _WINDOW
+        if part in (CUSTOMERS, BASKETS):
+            pairs = self.pairs
+        if part == CONTENT:
+            pairs = self.products * 1000.0
+        return pairs / _SPARSE_ENTRIES
+
+    def feature(self, rank: int) -> float:
+        """Scoring the validation customers by one part; `rank` 0 is a sparse one."""
+        entries = self.customers * float(self.products)
+        sparse = self.customers * min(200.0, self.mean_history) * 200.0 / _SPARSE_ENTRIES
+        dense = 2.0 * entries * rank / _DENSE_FLOPS
+        return entries / _DENSE_ENTRIES + (dense if rank else sparse)
+
+    def vectors(self, rank: int) -> float:
+        """Singular vectors."""
+        wide = rank + 32.0
+        sparse = 7 * 2.0 * self.interactions * wide / _SPARSE_FLOPS
+        dense = 3 * 8.0 * self.products * wide**2 + 40.0 * wide**3
+        return sparse + dense / _DENSE_FLOPS
+
+    def compiling(self, rank: int) -> float:
+        """All rows of a low-rank part and their pruning."""
+        entries = float(self.products) ** 2
+        return 2.0 * entries * rank / _DENSE_FLOPS + entries / _DENSE_ENTRIES
+
+    def factors(self, count: int) -> float:
+        """Alternating least squares of 10 iterations."""
+        rows = self.products + self.all_customers
+        return 10 * (3 * 2.5 * 2.0 * self.interactions * count + 8.0 * rows * count**2) / 6e9
+
+    def pool(self, features: int) -> float:
+        entries = self.customers * float(self.products) * features
+        return 2 * entries / _DENSE_ENTRIES
+
+
+def _top(candidate: Parameters) -> int:
+    return candidate.spectral.rank
+
+
+def ranks_within(budget: Budget) -> tuple[int, ...]:
+    """The ranks whose decomposition, features and compilation stay within a third of the budget."""
+    most = min(budget.products, budget.all_customers) // 12
+    return tuple(
+        rank
+        for rank in RANKS
+        if rank <= most
+        and 2 * budget.vectors(rank) + budget.compiling(rank) <= budget.seconds / 3
+        and budget.vectors(rank) + 4 * budget.feature(rank) <= budget.seconds / 4
+    )
+
+
+def customers_within(train: Prepared) -> int:
+    """How many validation customers: as many as can be scored over the catalogue in a second."""
+    return max(1000, int(_SCORED_ENTRIES / max(1, train.product_count)))

@@ -1,0 +1,81 @@
+"""Everything about a recommender that is tuned, as plain data."""
+
+from __future__ import annotations
+
+import msgspec
+
+from inference.recommender import ServingParameters
+
+HISTORY_LENGTH = 200
+TRANSITIONS, CUSTOMERS, BASKETS = "transitions", "customers", "baskets"
+SPECTRAL, CONTENT = "spectral", "content"
+PARTS = (TRANSITIONS, CUSTOMERS, BASKETS, SPECTRAL, CONTENT)
+
+
+class TransitionParameters(msgspec.Struct, frozen=True):
+    decay: float = 0.85
+    backward: float = 0.2
+    row_power: float = 0.3
+    column_power: float = 0.05
+
+
+class CooccurrenceParameters(msgspec.Struct, frozen=True):
+    group_power: float = 0.5
+    row_power: float = 0.5
+    column_power: float = 0.5
+
+
+class SpectralParameters(msgspec.Struct, frozen=True):
+    customer_power: float = 0.35
+    item_power: float = 0.45
+    output_power: float = 0.35
+    rank: int = 256
+
+
+class ContentParameters(msgspec.Struct, frozen=True):
+    idf_power: float = 1.0
+    popularity: float = 0.1
+
+
+class Parameters(msgspec.Struct, frozen=True):
+    """`recent` and `lasting` are the weights of the parts in the two memories, which forget by
+    `decay` and `lasting_decay` per step back; a part that is not named weighs nothing."""
+
+    recent: dict[str, float] = {}
+    lasting: dict[str, float] = {}
+    decay: float = 0.8
+    lasting_decay: float = 0.98
+    repeat_weight: float = 0.0
+    repeat_half_life_days: float = 90.0
+    repeat_decay: float = 0.98
+    trend_weight: float = 0.01
+    trend_half_life_days: float = 30.0
+    factor_weight: float = 0.0
+    exclude_seen: bool = False
+    event_weights: dict[str, float] = {}
+    transitions: TransitionParameters = TransitionParameters()
+    customers: CooccurrenceParameters = CooccurrenceParameters()
+    baskets: CooccurrenceParameters = CooccurrenceParameters()
+    spectral: SpectralParameters = SpectralParameters()
+    content: ContentParameters = ContentParameters()
+
+    def weight(self, part: str) -> float:
+        """A part's weight in both memories together."""
+        return self.recent.get(part, 0.0) + self.lasting.get(part, 0.0)
+
+
+def serving_parameters(
+    parameters: Parameters, *, purchase_event: str, factor_alpha: float
+) -> ServingParameters:
+    """The part of the choice that the serving core needs."""
+    return ServingParameters(
+        repeat_weight=parameters.repeat_weight,
+        trend_weight=parameters.trend_weight,
+        decay=parameters.decay,
+        history_length=HISTORY_LENGTH,
+        repeat_half_life_days=parameters.repeat_half_life_days,
+        repeat_decay=parameters.repeat_decay,
+        purchase_event=purchase_event,
+        exclude_seen=parameters.exclude_seen,
+        event_weights=parameters.event_weights,
+    )

@@ -1,0 +1,175 @@
+"""The moves of the search: which parameters, which values, in which order.
+
+A move proposes values near the present one; the tuner keeps whatever is better on validation. The
+values are the same for every data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from training.recommendation.parameters import (
+    BASKETS,
+    CONTENT,
+    CUSTOMERS,
+    SPECTRAL,
+    TRANSITIONS,
+    Parameters,
+    SpectralParameters,
+)
+
+RECENT, LASTING = "recent", "lasting"
+_NEW_WEIGHTS = (0.1, 0.3, 1.0)
+_COARSE, _FINE = (0.0, 0.5, 0.7, 1.4, 2.0), (0.0, 0.7, 0.85, 1.18, 1.4)
+_COOCCURRENCE = {
+    "column_power": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+    "group_power": (0.0, 0.25, 0.5, 0.7, 0.85, 1.0),
+    "row_power": (0.0, 0.15, 0.3, 0.5, 0.7),
+}
+GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
+    TRANSITIONS: {
+        "decay": (0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95),
+        "backward": (0.0, 0.1, 0.2, 0.35, 0.6, 1.0),
+        "row_power": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7),
+        "column_power": (0.0, 0.05, 0.1, 0.2, 0.3, 0.4),
+    },
+    CUSTOMERS: _COOCCURRENCE,
+    BASKETS: _COOCCURRENCE,
+    CONTENT: {
+        "popularity": (0.0, 0.05, 0.1, 0.2, 0.35, 0.5),
+        "idf_power": (0.5, 1.0, 1.5, 2.0),
+    },
+    SPECTRAL: {
+        "output_power": (0.15, 0.25, 0.35, 0.45, 0.55),
+        "customer_power": (0.2, 0.35, 0.5, 0.65),
+        "item_power": (0.3, 0.45, 0.6),
+    },
+}
+VALUES: dict[str, tuple[float, ...]] = {
+    "decay": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0),
+    "lasting_decay": (0.8, 0.9, 0.95, 0.98, 0.99, 1.0),
+    "repeat_half_life_days": (10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 135.0, 200.0, 365.0),
+    "repeat_decay": (0.8, 0.9, 0.95, 0.98, 1.0),
+    "trend_half_life_days": (3.5, 7.0, 14.0, 30.0, 60.0, 120.0, 3650.0),
+}
+EVENT_WEIGHTS = (0.0, 0.1, 0.3, 0.6, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Move:
+    """A change of one parameter. `part` is the part it makes fit anew, if any."""
+
+    name: str
+    part: str | None = None
+    field: str = ""
+    memory: str = ""
+    factors: tuple[float, ...] = _COARSE
+
+    def candidates(self, parameters: Parameters, ranks: tuple[int, ...]) -> Iterator[Parameters]:
+        """Parameters with this one changed, nearest first."""
+        if self.memory:
+            yield from self._weights(parameters)
+        elif self.field == "event":
+            for value in EVENT_WEIGHTS:
+                weights = {**parameters.event_weights, self.name: value}
+                yield msgspec.structs.replace(parameters, event_weights=weights)
+        elif self.part:
+            inner = getattr(parameters, self.part)
+            grid = ranks if self.field == "rank" else GRIDS[self.part][self.field]
+            for value in _beside(getattr(inner, self.field), grid):
+                changed = msgspec.structs.replace(inner, **{self.field: value})
+                yield msgspec.structs.replace(parameters, **{self.part: changed})
+        else:
+            for value in self._plain(getattr(parameters, self.name)):
+                yield msgspec.structs.replace(parameters, **{self.name: value})
+
+    def _weights(self, parameters: Parameters) -> Iterator[Parameters]:
+        weights = getattr(parameters, self.memory)
+        present = weights.get(self.name, 0.0)
+        values = [present * factor for factor in self.factors] if present else _NEW_WEIGHTS
+        for value in values:
+            changed = {name: weight for name, weight in weights.items() if name != self.name}
+            if value:
+                changed[self.name] = round(value, 5)
+            yield msgspec.structs.replace(parameters, **{self.memory: changed})
+
+    def _plain(self, present: Any) -> Iterator[Any]:
+        if isinstance(present, bool):
+            yield not present
+        elif self.name in VALUES:
+            yield from _beside(present, VALUES[self.name])
+        elif present == 0.0:
+            yield from (0.01, 0.03, *_NEW_WEIGHTS, 3.0)
+        else:
+            yield from (present * factor for factor in (0.0, 0.3, 0.6, 1.6, 3.0))
+
+
+def _beside(present: float, grid: tuple[Any, ...]) -> Iterator[Any]:
+    """The two values of the grid on either side of the present one."""
+    yield from [value for value in grid if value < present][-1:]
+    yield from [value for value in grid if value > present][:1]
+
+
+def weight_moves(
+    available: tuple[str, ...], *, kind: str, repeats: bool, fine: bool
+) -> list[Move]:
+    """The cheap moves: what every part weighs, beside repeats and trend."""
+    factors = _FINE if fine else _COARSE
+    memories = (RECENT,) if kind == "set" else (RECENT, LASTING)
+    moves = [Move(part, memory=memory, factors=factors) for part in available for memory in memories]
+    moves += [Move("trend_weight")]
+    return [*moves, Move("repeat_weight"), Move("exclude_seen")] if repeats else moves
+
+
+def inner_moves(
+    parameters: Parameters, available: tuple[str, ...], *, kind: str, repeats: bool, events: list[str]
+) -> list[Move]:
+    """The moves that fit a part anew, of the parts in use, the heaviest first."""
+    used = sorted((p for p in available if parameters.weight(p) > 0), key=lambda p: -parameters.weight(p))
+    moves = [Move("")][:0]
+    if kind != "set":
+        moves += [Move("decay"), Move("lasting_decay")] if parameters.lasting else [Move("decay")]
+    moves += [Move(event, field="event") for event in events]
+    for part in used:
+        if part == SPECTRAL:
+            moves.append(Move(part, part=part, field="rank"))
+        moves += [Move(part, part=part, field=field) for field in GRIDS[part]]
+    if kind == "timed" and parameters.trend_weight > 0:
+        moves.append(Move("trend_half_life_days"))
+    if repeats and parameters.repeat_weight > 0 and not parameters.exclude_seen:
+        moves.append(Move("repeat_half_life_days" if kind == "timed" else "repeat_decay"))
+    return moves
+
+
+def starting_point(
+    available: tuple[str, ...], *, kind: str, repeat_share: float, ranks: tuple[int, ...], seed: int
+) -> Parameters:
+    """Where the search begins. A `seed` above 0 begins elsewhere, for searches side by side."""
+    weights = {
+        "set": ({CUSTOMERS: 0.5, SPECTRAL: 1.0, CONTENT: 0.05}, {}),
+        "ordered": ({TRANSITIONS: 1.0, CONTENT: 0.3}, {CUSTOMERS: 0.2}),
+        "timed": ({TRANSITIONS: 0.3, BASKETS: 0.3, CONTENT: 0.1}, {CUSTOMERS: 1.0}),
+    }[kind]
+    generator = np.random.default_rng(seed)
+    recent, lasting = (
+        {part: _shaken(weight, generator, seed) for part, weight in memory.items() if part in available}
+        for memory in weights
+    )
+    return Parameters(
+        recent=recent,
+        lasting=lasting,
+        decay=1.0 if kind == "set" else 0.8,
+        exclude_seen=repeat_share < 0.005,
+        repeat_weight=0.0 if repeat_share < 0.005 else 1.0,
+        trend_weight=0.1 if kind == "timed" else 0.01,
+        spectral=SpectralParameters(rank=ranks[-1] if ranks else 0),
+    )
+
+
+def _shaken(weight: float, generator: np.random.Generator, seed: int) -> float:
+    return weight if seed == 0 else float(round(weight * 2.0 ** generator.normal(), 4))
