@@ -23,7 +23,7 @@ import numpy as np
 
 from inference.errors import ArtifactError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 _CHUNK_BYTES = 1 << 20
 

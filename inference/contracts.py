@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,36 +16,112 @@ from msgspec import Meta
 from inference.errors import BadRequestError
 
 MAX_HISTORY = 1000
+DEFAULT_LIMIT = 10
+DEFAULT_EVENT = "purchase"
 Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 FilterValue = str | int | float | bool
-Filters = dict[Identifier, FilterValue | list[FilterValue]]
+Decision = Literal["next-best-product", "similar", "rank", "trending"]
 _AT_PATH = re.compile(r"(?P<message>.*) - at `(?P<path>\$.*)`", re.DOTALL)
+
+
+class Condition(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    rename={"in_": "in", "not_": "not"},
+    omit_defaults=True,
+):
+    """What an attribute must be; several at once must all hold.
+
+    `in` is one of these; `not` is none of these; `min` and `max` include the bound and suit numbers
+    and times (ISO 8601 or epoch seconds); `any` and `all` suit tags.
+    """
+
+    in_: list[FilterValue] | None = None
+    not_: FilterValue | list[FilterValue] | None = None
+    min: FilterValue | None = None
+    max: FilterValue | None = None
+    any: list[FilterValue] | None = None
+    all: list[FilterValue] | None = None
+
+
+Filters = dict[Identifier, FilterValue | list[FilterValue] | Condition]
 
 
 class HistoryEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One interaction of the customer. Without a time, its place in the list is its age."""
 
     product_id: Identifier
-    event: Identifier = "purchase"
+    event: Identifier = DEFAULT_EVENT
     timestamp: datetime | None = None
 
 
-class ProductRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Ask for the next best products. `history` is oldest first; `now` is for replays."""
+class Promotion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A guaranteed `share` of the slots, counted from the top, for products that pass `where`."""
 
+    share: Share
+    where: Filters
+
+
+class Diversity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Either `at_most` products for each value of `attribute`, or a trade-off `weight` from 0 (by
+    score alone) to 1 (as unlike as can be, by `attribute` or by the neighbours they share)."""
+
+    attribute: Identifier | None = None
+    at_most: Annotated[int, Meta(ge=1)] | None = None
+    weight: Share | None = None
+
+
+class Exploration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Each slot is, with probability `share`, drawn evenly from the best `pool` new products.
+
+    New is what passes `where`; without it, what has been available for `newer_than_days` at most.
+    """
+
+    share: Share
+    where: Filters = {}
+    newer_than_days: Annotated[float, Meta(gt=0)] = 30.0
+    pool: Annotated[int, Meta(ge=1, le=1000)] = 50
+
+
+class ProductRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Ask for products. `history` is oldest first; `now` is for replays.
+
+    `decision` is what to answer: `next-best-product` for a history, a product page
+    (`context_product`) or a basket (`context_products`); `similar` to `product`; `rank` the given
+    `products` for the history; `trending`. The same `decision_id` makes the same draws.
+    """
+
+    decision: Decision = "next-best-product"
+    decision_id: Identifier | None = None
     customer_id: Identifier | None = None
     history: Annotated[list[Identifier | HistoryEvent], Meta(max_length=MAX_HISTORY)] = []
-    limit: Annotated[int, Meta(ge=1, le=100)] = 10
+    event_weights: dict[Identifier, Annotated[float, Meta(ge=0)]] = {}
+    limit: Annotated[int, Meta(ge=1, le=100)] | None = None
+    product: Identifier | None = None
+    products: Annotated[list[Identifier], Meta(max_length=1000)] = []
+    context_product: Identifier | None = None
+    context_products: Annotated[list[Identifier], Meta(max_length=100)] = []
     include: Filters = {}
     exclude: Filters = {}
+    include_products: Annotated[list[Identifier], Meta(max_length=10_000)] | None = None
     exclude_products: Annotated[list[Identifier], Meta(max_length=10_000)] = []
+    include_unavailable: bool = False
     exclude_purchased: bool = False
-    context_product: Identifier | None = None
+    exclude_seen: bool | None = None
+    repeat_after_days: Annotated[float, Meta(ge=0)] | None = None
+    buy_again: bool = False
+    promote: Promotion | None = None
+    diversity: Diversity | None = None
+    explore: Exploration | None = None
+    minimum_score: float | None = None
+    fallback: Literal["trend", "none"] = "trend"
     now: datetime | None = None
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A part of a score. `kind`: history, repeat, context, trend or other."""
+    """A part of a score. `kind`: history, context, similar, repeat, trend or other."""
 
     kind: str
     contribution: float
@@ -54,12 +130,19 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ProductAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A recommended product; the contributions of its reasons sum to its score."""
+    """A recommended product; the contributions of its reasons sum to its score.
+
+    `propensity` is the probability that this product took this slot, given the slots above.
+    """
 
     product_id: str
     score: float
     reasons: list[Reason]
+    propensity: float
     title: str | None = None
+    promoted: bool = False
+    explored: bool = False
+    fallback: bool = False
 
 
 class Recommendation(msgspec.Struct, frozen=True):
@@ -75,6 +158,7 @@ class ProductResponse(msgspec.Struct, frozen=True):
     """What the caller gets."""
 
     decision_id: str
+    decision: str
     model_version: str
     run: str
     tenant: str

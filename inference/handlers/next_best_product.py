@@ -34,11 +34,14 @@ class Service:
     def answer(self, payload: Any, *, now: datetime, decision_id: str) -> dict[str, Any]:
         """The answer to a request, good or bad."""
         try:
-            found = self.recommender.recommend(decode_request(payload), now=now)
+            request = decode_request(payload)
+            drawn = request.decision_id or decision_id
+            found = self.recommender.recommend(request, now=now, decision_id=drawn)
         except BadRequestError as error:
             return error_answer(error)
         response = ProductResponse(
-            decision_id=decision_id,
+            decision_id=drawn,
+            decision=request.decision,
             model_version=self.version,
             run=self.run,
             tenant=self.tenant,

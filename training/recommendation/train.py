@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from inference import artifact
+from inference.neighbours import neighbour_arrays
 from inference.recommender import KIND
 from training.configuration import parse
 from training.job import Job
@@ -86,9 +87,9 @@ def write_model(
             **provenance,
         },
         arrays={
-            "indptr": matrix.indptr.astype(np.int64),
-            "indices": matrix.indices.astype(np.int32),
-            "values": matrix.data.astype(np.float32),
+            **neighbour_arrays(
+                matrix.indptr, matrix.indices, matrix.data, width=configuration.neighbours
+            ),
             "trend": trend,
             "trend_order": np.argsort(-trend, kind="stable").astype(np.int32),
             **codes,

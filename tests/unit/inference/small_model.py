@@ -10,6 +10,7 @@ import numpy as np
 
 from inference import artifact
 from inference.artifact import Artifact
+from inference.neighbours import neighbour_arrays
 from inference.recommender import KIND, Recommender
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -40,9 +41,12 @@ def contents(
     return {
         "manifest": {"kind": KIND, "serving": SERVING if serving is None else serving},
         "arrays": {
-            "indptr": np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
-            "indices": columns.astype(np.int32),
-            "values": dense[rows, columns],
+            **neighbour_arrays(
+                np.concatenate(([0], np.cumsum(counts))),
+                columns,
+                dense[rows, columns],
+                width=len(dense),
+            ),
             "trend": prior,
             "trend_order": np.argsort(-prior, kind="stable").astype(np.int32),
             "attribute_0": np.array(COLOUR_CODES, dtype=np.int32),

@@ -41,7 +41,7 @@ def remove_manifest(folder):
 
 def future_format(folder):
     path = folder / "manifest.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 9'))
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 9'))
 
 
 def no_json(folder):

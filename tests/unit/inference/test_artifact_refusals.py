@@ -53,7 +53,7 @@ def test_an_opened_array_is_read_only(model: Path) -> None:
         trend[0] = 1.0
 
 
-@pytest.mark.parametrize("name", ["values.npy", "product_ids.json"])
+@pytest.mark.parametrize("name", ["recent.npy", "product_ids.json"])
 def test_an_altered_or_missing_file_is_named(model: Path, name: str) -> None:
     content = bytearray((model / name).read_bytes())
     content[-1] ^= 1
@@ -65,10 +65,10 @@ def test_an_altered_or_missing_file_is_named(model: Path, name: str) -> None:
         artifact.open_artifact(model, kind="recommender")
 
 
-@pytest.mark.parametrize("version", [None, 0, 2, "1"])
+@pytest.mark.parametrize("version", [None, 0, 1, 3, "2"])
 def test_an_unknown_format_version_is_refused(model: Path, version: object) -> None:
     rewrite_manifest(model, format_version=version)
-    with pytest.raises(ArtifactError, match="is unknown; this code reads version 1"):
+    with pytest.raises(ArtifactError, match="is unknown; this code reads version 2"):
         artifact.open_artifact(model, kind="recommender")
 
 

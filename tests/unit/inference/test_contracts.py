@@ -33,7 +33,11 @@ BAD = {
         "length <= 10000",
     ),
     "filter of null": ({"include": {"colour": None}}, "$.include[...]", "got `null`"),
-    "filter of an object": ({"exclude": {"colour": {"a": 1}}}, "$.exclude[...]", "got `object`"),
+    "filter of an unknown kind": (
+        {"exclude": {"colour": {"a": 1}}},
+        "$.exclude[...]",
+        "unknown field `a`",
+    ),
     "empty customer": ({"customer_id": ""}, "$.customer_id", "length >= 1"),
     "no time": (
         {"history": [{"product_id": "a", "timestamp": "tomorrow"}]},
@@ -77,7 +81,7 @@ def test_values_on_the_limits_are_taken() -> None:
 
 def test_the_empty_request_has_the_documented_defaults() -> None:
     request = decode_request(b"{}")
-    assert (request.limit, request.history, request.exclude_purchased) == (10, [], False)
+    assert (request.limit, request.history, request.exclude_purchased) == (None, [], False)
 
 
 def test_an_event_without_a_kind_is_a_purchase() -> None:

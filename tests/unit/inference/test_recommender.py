@@ -14,6 +14,7 @@ from inference.contracts import ProductRequest, decode_request
 from inference.errors import BadRequestError, GoldenMismatchError
 from inference.handlers.next_best_product import Service, _body
 from inference.handlers.verify_release import verify
+from inference.neighbours import csr_arrays, neighbour_arrays
 from inference.recommender import Recommender
 
 N = 12
@@ -29,19 +30,30 @@ def dense_matrix():
     return matrix.astype(np.float32)
 
 
+def stored_arrays():
+    matrix = dense_matrix()
+    rows, columns = np.nonzero(matrix)
+    indptr = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=N))))
+    return neighbour_arrays(indptr, columns, matrix[rows, columns], width=N)
+
+
+def stored_matrix():
+    """The matrix to the sixteen bits that are served."""
+    indptr, indices, values = csr_arrays(stored_arrays())
+    matrix = np.zeros((N, N))
+    matrix[np.repeat(np.arange(N), np.diff(indptr)), indices] = values
+    return matrix
+
+
 @pytest.fixture(scope="module")
 def recommender(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    matrix = dense_matrix()
-    rows, columns = np.nonzero(matrix)
     trend = np.linspace(1, 0.05, N, dtype=np.float32)
     artifact.write(
         folder,
         manifest={"kind": "recommender", "serving": SERVING},
         arrays={
-            "indptr": np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=N)))),
-            "indices": columns.astype(np.int32),
-            "values": matrix[rows, columns],
+            **stored_arrays(),
             "trend": trend,
             "trend_order": np.argsort(-trend, kind="stable").astype(np.int32),
             "attribute_0": (np.arange(N) % 3).astype(np.int32),
@@ -57,7 +69,7 @@ def recommender(tmp_path_factory):
 
 
 def brute_force(history, limit, banned, colours):
-    matrix, scores = dense_matrix().astype(float), 0.3 * np.linspace(1, 0.05, N).astype(np.float32)
+    matrix, scores = stored_matrix(), 0.3 * np.linspace(1, 0.05, N).astype(np.float32)
     scores = scores.astype(float)
     if history:
         weights = 0.8 ** np.arange(len(history) - 1, -1, -1)

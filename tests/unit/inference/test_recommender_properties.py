@@ -69,9 +69,11 @@ def dense_scores(model: Recommender, request: ProductRequest) -> np.ndarray:
     p, scores = model.parameters, np.zeros(N)
     rows = [np.zeros(N) for _ in range(N)]
     for row in range(N):
-        for at in range(model.indptr[row], model.indptr[row + 1]):
-            rows[row][model.indices[at]] = model.values[at]
-    trend = p.trend_weight * model.trend
+        codes, scale = model.neighbours.recent[row], float(model.neighbours.recent_scale[row])
+        for target, code in zip(model.neighbours.targets[row], codes, strict=True):
+            rows[row][target] += float(code) * scale
+    known = events_of(request) or request.context_product in PRODUCTS
+    trend = (p.trend_weight if known else p.trend_weight or 1.0) * model.trend
     if request.context_product in PRODUCTS:
         return rows[PRODUCTS.index(str(request.context_product))] + trend
     events = events_of(request)

@@ -1,0 +1,36 @@
+"""What training chose for the serving core; stands in a recommender's manifest under `serving`."""
+
+from __future__ import annotations
+
+import msgspec
+
+REPEAT_WEIGHT_OF_BUY_AGAIN = 1.0
+
+
+class ServingParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Weights and decays of the formula in `inference.recommender`.
+
+    `decay` weighs the history for the matrix's `recent` values, `lasting_decay` for its `lasting`
+    ones, which count `lasting_weight` times. With `normalise_history` both sets of weights sum to
+    one, so that a long history scores no higher than a short one. The factors, where the artefact
+    has them, re-rank the best `rerank_candidates` with weight `factor_weight`; `factor_alpha` is
+    the confidence of one interaction in their least squares (implicit ALS, Hu et al. 2008).
+    """
+
+    neighbours_weight: float = 1.0
+    lasting_weight: float = 1.0
+    repeat_weight: float = 0.0
+    trend_weight: float = 0.0
+    factor_weight: float = 0.0
+    decay: float = 0.8
+    lasting_decay: float = 1.0
+    history_length: int = 50
+    normalise_history: bool = True
+    repeat_half_life_days: float = 90.0
+    repeat_decay: float = 0.98
+    event_weights: dict[str, float] = {}
+    default_event_weight: float = 1.0
+    purchase_event: str = "purchase"
+    exclude_seen: bool = False
+    factor_alpha: float = 40.0
+    rerank_candidates: int = 500

@@ -1,0 +1,70 @@
+"""A decision's order of products: the matrix's scores, re-ranked by factors where there are any.
+
+Numpy only; runs in a Lambda; called by `inference.recommender`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace as changed
+
+import numpy as np
+
+from inference.factors import Factors, FoldIn, rerank_scale
+from inference.filters import everything
+from inference.parameters import ServingParameters
+from inference.scores import Allowed, Scores
+
+
+@dataclass(frozen=True)
+class Taste:
+    """A customer's factors, and what brings their scores to the scale of the matrix's."""
+
+    factors: Factors
+    fold_in: FoldIn
+    scale: float
+    candidates: int
+
+    def of(self, items: np.ndarray) -> np.ndarray:
+        """What the factors add to the scores of `items`: float64 (items,)."""
+        return self.scale * self.fold_in.scores(self.factors.rows(items))
+
+    def contributions(self, items: np.ndarray) -> np.ndarray:
+        """The same by history product: float64 (items, history)."""
+        return self.scale * self.fold_in.contributions(self.factors.rows(items))
+
+
+def find_taste(
+    factors: Factors | None, scores: Scores, history: np.ndarray, parameters: ServingParameters
+) -> Taste | None:
+    """The taste of a history of distinct products, None where factors say nothing about it.
+
+    The scale comes from the customer's best candidates whatever the request's filters, so that a
+    product scores the same in every answer to the same history.
+    """
+    if factors is None or parameters.factor_weight == 0 or len(history) == 0:
+        return None
+    count = parameters.rerank_candidates
+    items, found = changed(scores, only=None).best(count, everything)
+    fold_in = factors.fold_in(history, alpha=parameters.factor_alpha)
+    scale = rerank_scale(found, fold_in.scores(factors.rows(items)))
+    if scale == 0.0:
+        return None
+    return Taste(factors, fold_in, parameters.factor_weight * scale, count)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Products in order. With a taste, the best candidates by the matrix are put in its order."""
+
+    scores: Scores
+    taste: Taste | None
+
+    def best(self, count: int, allowed: Allowed) -> tuple[np.ndarray, np.ndarray]:
+        """Codes and scores of the `count` best allowed products, best first."""
+        if self.taste is None:
+            return self.scores.best(count, allowed)
+        items, scores = self.scores.best(max(count, self.taste.candidates), allowed)
+        scores = scores + self.taste.of(items)
+        order = np.lexsort((items, -scores))[:count]
+        return items[order], scores[order]
