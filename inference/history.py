@@ -105,8 +105,8 @@ def history_sources(history: History, parameters: ServingParameters) -> Sources:
 
 
 def _normalised(weights: np.ndarray, parameters: ServingParameters) -> np.ndarray:
-    total = weights.sum() if parameters.normalise_history else 1.0
-    return weights / total if total > 0 else weights
+    total = float(weights.sum())
+    return weights / total**parameters.history_power if total > 0 else weights
 
 
 def context_sources(items: Sequence[int], parameters: ServingParameters) -> Sources:

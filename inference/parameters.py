@@ -11,10 +11,11 @@ class ServingParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """Weights and decays of the formula in `inference.recommender`.
 
     `decay` weighs the history for the matrix's `recent` values, `lasting_decay` for its `lasting`
-    ones, which count `lasting_weight` times. With `normalise_history` both sets of weights sum to
-    one, so that a long history scores no higher than a short one. The factors, where the artefact
-    has them, re-rank the best `rerank_candidates` with weight `factor_weight`; `factor_alpha` is
-    the confidence of one interaction in their least squares (implicit ALS, Hu et al. 2008).
+    ones, which count `lasting_weight` times. Both sets of weights are divided by their sum to the
+    `history_power`: at 1 a long history scores no higher than a short one, at 0 every event adds.
+    The factors, where the artefact has them, re-rank the best `rerank_candidates` with weight
+    `factor_weight`; `factor_alpha` is the confidence of one interaction in their least squares
+    (implicit ALS, Hu et al. 2008).
     """
 
     neighbours_weight: float = 1.0
@@ -25,7 +26,7 @@ class ServingParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     decay: float = 0.8
     lasting_decay: float = 1.0
     history_length: int = 50
-    normalise_history: bool = True
+    history_power: float = 1.0
     repeat_half_life_days: float = 90.0
     repeat_decay: float = 0.98
     event_weights: dict[str, float] = {}

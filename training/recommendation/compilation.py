@@ -32,9 +32,7 @@ def compile_matrix(parts: Parts, parameters: Parameters, neighbours: int) -> sp.
         else:
             sparse = sparse + part * weight
     sparse = sp.csr_matrix(sparse)
-    blocks = [
-        _block(sparse, low, start, stop, neighbours) for start, stop in row_blocks(n, n)
-    ]
+    blocks = [_block(sparse, low, start, stop, neighbours) for start, stop in row_blocks(n, n)]
     return sp.vstack(blocks, format="csr")
 
 

@@ -1,4 +1,4 @@
-"""Content similarity: products alike in attributes and words, whether or not anybody bought them."""
+"""Content similarity: products alike in attributes and words, bought or not."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ matrix (rows = history item, columns = recommended item) or a `LowRank`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from training.errors import DataQualityError
 from training.recommendation.matrices import Part, scores
 from training.recommendation.prepare import Prepared, from_frame
 
-Interactions = Prepared | pd.DataFrame | sp.csr_matrix
+Interactions: TypeAlias = Prepared | pd.DataFrame | sp.csr_matrix
 
 
 class ItemToItemModel(BaseEstimator):

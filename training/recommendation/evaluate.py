@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,14 @@ import msgspec
 import numpy as np
 
 from inference.artifact import unpack
-from inference.contracts import HistoryEvent, ProductRequest
+from inference.contracts import MAX_HISTORY, HistoryEvent, ProductRequest
 from inference.recommender import Recommender
 from training.configuration import parse
 from training.job import Job
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.histories import Histories, holdout_histories
 from training.recommendation.metrics import evaluate_lists
-from training.recommendation.models import RecentPopularity
+from training.recommendation.popularity import RecentPopularity
 from training.recommendation.prepare import TEST, Prepared, load
 from training.recommendation.train import HOLDOUT
 
@@ -34,6 +35,11 @@ ALL_TIME_DAYS = 1e9
 GOLDEN_CUSTOMERS = 6
 GOLDEN_HISTORY = 30
 _SEEN_ALL = 2**62
+HOLDOUTS = {
+    "timed": "last window",
+    "ordered": "leave one out",
+    "set": "a tenth of the interactions",
+}
 
 
 @dataclass(frozen=True)
@@ -112,47 +118,93 @@ def measure(
         seed=configuration.seed,
     )
     past = prepared.take(prepared.split != TEST)
-    lists = {
-        "challenger": recommend_all(challenger, histories, prepared, k=configuration.k),
-        "popularity": _popular(past, ALL_TIME_DAYS, len(histories), configuration.k),
-        "recent_popularity": _popular(past, RECENT_DAYS, len(histories), configuration.k),
-    }
+    seen = [set(histories.items[histories.history(row)].tolist()) for row in range(len(histories))]
+    candidates = {"challenger": challenger}
     if champion is not None:
-        lists["champion"] = recommend_all(
-            champion.recommender, histories, prepared, k=configuration.k
-        )
-    targets = [set(target.tolist()) for target in histories.targets]
+        candidates["champion"] = champion.recommender
+    orders = {
+        "popularity": _popular(past, ALL_TIME_DAYS),
+        "recent_popularity": _popular(past, RECENT_DAYS),
+    }
+    figures = {}
+    for new_only in (False, True):
+        lists = {
+            name: recommend_all(
+                model, histories, prepared, k=configuration.k, exclude_seen=new_only or None
+            )
+            for name, model in candidates.items()
+        }
+        without = seen if new_only else [set()] * len(histories)
+        lists |= {name: _heads(order, without, configuration.k) for name, order in orders.items()}
+        figures[new_only] = _figures(lists, histories, without, prepared, configuration.k)
     return {
         "protocol": {
-            "holdout": "last window" if prepared.meta["timed"] else "leave one out",
+            "kind": prepared.meta["kind"],
+            "holdout": HOLDOUTS[prepared.meta["kind"]],
             "window": prepared.meta["window"],
             "targets": "first visit in the window, full ranking",
             "champion": champion.note if champion else "none that had not seen the window",
         },
         "customers": len(histories),
-        "models": {
-            name: evaluate_lists(
-                found, targets, k=configuration.k, product_count=prepared.product_count
-            )
-            for name, found in lists.items()
-        },
+        "models": figures[False],
+        "new_products_only": figures[True],
     }
 
 
-def _popular(past: Prepared, half_life_days: float, customers: int, k: int) -> list[list[int]]:
+def _figures(
+    lists: dict[str, list[list[int]]],
+    histories: Histories,
+    without: list[set[int]],
+    prepared: Prepared,
+    k: int,
+) -> dict[str, dict[str, float]]:
+    """Figures of every model, over the customers who have a target that is not in `without`."""
+    targets = [set(histories.targets_of(row).tolist()) - out for row, out in enumerate(without)]
+    rows = [row for row, target in enumerate(targets) if target]
+    return {
+        name: evaluate_lists(
+            [found[row] for row in rows],
+            [targets[row] for row in rows],
+            k=k,
+            product_count=prepared.product_count,
+        )
+        for name, found in lists.items()
+    }
+
+
+def _popular(past: Prepared, half_life_days: float) -> list[int]:
     prior = RecentPopularity(half_life_days).fit(past).prior_
-    return [np.argsort(-prior, kind="stable")[:k].tolist()] * customers
+    order: list[int] = np.argsort(-prior, kind="stable").tolist()
+    return order
+
+
+def _heads(order: list[int], without: list[set[int]], k: int) -> list[list[int]]:
+    """For each customer, the first `k` of `order` that are not in their `without`."""
+    return [
+        list(islice((item for item in order if item not in out), k)) if out else order[:k]
+        for out in without
+    ]
 
 
 def recommend_all(
-    recommender: Recommender, histories: Histories, prepared: Prepared, *, k: int
+    recommender: Recommender,
+    histories: Histories,
+    prepared: Prepared,
+    *,
+    k: int,
+    exclude_seen: bool | None = None,
 ) -> list[list[int]]:
-    """Each customer's top k by the serving core, as this run's item codes."""
+    """Each customer's top k by the serving core, as this run's item codes (-1: not among them)."""
     code_of = {product: code for code, product in enumerate(prepared.meta["product_ids"])}
     now = _window_start(prepared)
     found = []
     for row in range(len(histories)):
-        request = ProductRequest(history=_events(histories, row, prepared, now), limit=k)
+        request = ProductRequest(
+            history=_events(histories, row, prepared, now),
+            limit=k,
+            exclude_seen=exclude_seen,
+            include_unavailable=True,
+        )
         answer = recommender.recommend(request, now=now)
         found.append([code_of.get(p.product_id, -1) for p in answer.products])
     return found
@@ -168,6 +220,8 @@ def _events(
 ) -> list[str | HistoryEvent]:
     product_ids, names = prepared.meta["product_ids"], prepared.meta["events"]
     timed = prepared.meta["timed"]
+    place = histories.history(row)
+    place = slice(max(place.start, place.stop - MAX_HISTORY), place.stop)
     return [
         HistoryEvent(
             product_ids[item],
@@ -175,9 +229,9 @@ def _events(
             timestamp=now - timedelta(days=float(age)) if timed else None,
         )
         for item, event, age in zip(
-            histories.items[row].tolist(),
-            histories.events[row].tolist(),
-            histories.ages[row].tolist(),
+            histories.items[place].tolist(),
+            histories.events[place].tolist(),
+            histories.ages[place].tolist(),
             strict=True,
         )
     ]
@@ -230,12 +284,15 @@ def golden_requests(
         seed=configuration.seed,
     )
     ids = prepared.meta["product_ids"]
-    lists = [[ids[item] for item in items[-GOLDEN_HISTORY:]] for items in histories.items]
+    lists = [
+        [ids[item] for item in histories.items[histories.history(row)][-GOLDEN_HISTORY:].tolist()]
+        for row in range(len(histories))
+    ]
     requests: list[dict[str, Any]] = [{"history": history, "limit": 10} for history in lists]
     requests += [
         {"limit": 5},
         {"history": lists[0], "exclude_purchased": True, "limit": 5},
-        {"context_product": ids[int(histories.items[0][-1])], "limit": 5},
+        {"context_product": lists[0][-1], "limit": 5},
         {"history": ["no such product", *lists[0][:3]], "exclude_products": lists[0][:1]},
     ]
     return [_golden(recommender, {**request, "now": now.isoformat()}, now) for request in requests]

@@ -10,6 +10,8 @@ from sklearn.base import BaseEstimator
 from threadpoolctl import threadpool_limits
 
 from training.recommendation.cooccurrence import group_matrix
+from training.recommendation.histories import Histories
+from training.recommendation.parameters import HISTORY_LENGTH
 from training.recommendation.prepare import Prepared
 
 
@@ -60,10 +62,11 @@ def gram_of(factors: np.ndarray, regularization: float) -> np.ndarray:
     return np.asarray(wide.T @ wide + regularization * np.eye(factors.shape[1]))
 
 
-def fold_in(histories_seen: list[np.ndarray], model: ItemFactors) -> np.ndarray:
-    """Customer factors (customers, factors) of sets of item codes: the exact half-step of ALS."""
-    result = np.zeros((len(histories_seen), model.factors), dtype=np.float32)
-    for row, items in enumerate(histories_seen):
+def fold_in(histories: Histories, model: ItemFactors) -> np.ndarray:
+    """Customer factors (customers, factors): the half-step of ALS, as serving makes it."""
+    result = np.zeros((len(histories), model.factors), dtype=np.float32)
+    for row in range(len(histories)):
+        items = np.unique(histories.items[histories.history(row)][-HISTORY_LENGTH:])
         chosen = model.item_factors_[items].astype(np.float64)
         left = model.gram_ + model.alpha * (chosen.T @ chosen)
         result[row] = np.linalg.solve(left, (1.0 + model.alpha) * chosen.sum(axis=0))

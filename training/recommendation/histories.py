@@ -60,19 +60,18 @@ class Histories:
         decay: float,
         *,
         length: int,
+        power: float = 1.0,
         product_count: int,
         event_weights: np.ndarray | None = None,
     ) -> sp.csr_matrix:
-        """Customers × products: decayed weights of the last `length` events, rows sum to 1.
-
-        `event_weights` by event code, 1 where absent.
-        """
+        """Customers × products: decayed weights of the last `length` events, divided by their sum
+        to the `power`. `event_weights` by event code, 1 where absent."""
         steps = self._steps_back()
         weight = np.where(steps < length, float(decay) ** np.minimum(steps, 10_000), 0.0)
         if event_weights is not None:
             weight = weight * event_weights[self.events]
         totals = np.maximum(self._row_sums(weight), 1e-12)
-        weight /= np.repeat(totals, np.diff(self.indptr))
+        weight /= np.repeat(totals**power, np.diff(self.indptr))
         return self._matrix(weight, product_count)
 
     def recency(

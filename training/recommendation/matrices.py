@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -34,7 +35,7 @@ class LowRank:
         return block
 
 
-Part = sp.csr_matrix | LowRank
+Part: TypeAlias = sp.csr_matrix | LowRank
 
 
 def scores(weights: sp.csr_matrix, part: Part) -> np.ndarray:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from inference.recommender import ServingParameters
+from inference.parameters import ServingParameters
 
 HISTORY_LENGTH = 200
+RERANK_CANDIDATES = 500
+TYPICAL_EVENTS = 10
+RECENT, LASTING = "recent", "lasting"
 TRANSITIONS, CUSTOMERS, BASKETS = "transitions", "customers", "baskets"
 SPECTRAL, CONTENT = "spectral", "content"
 PARTS = (TRANSITIONS, CUSTOMERS, BASKETS, SPECTRAL, CONTENT)
@@ -45,6 +48,7 @@ class Parameters(msgspec.Struct, frozen=True):
     lasting: dict[str, float] = {}
     decay: float = 0.8
     lasting_decay: float = 0.98
+    history_power: float = 1.0
     repeat_weight: float = 0.0
     repeat_half_life_days: float = 90.0
     repeat_decay: float = 0.98
@@ -59,6 +63,15 @@ class Parameters(msgspec.Struct, frozen=True):
     spectral: SpectralParameters = SpectralParameters()
     content: ContentParameters = ContentParameters()
 
+    def memory_decay(self, memory: str) -> float:
+        return self.decay if memory == RECENT else self.lasting_decay
+
+    def memory_scale(self, memory: str) -> float:
+        """What the history's weights are multiplied by, so that a change of `history_power` leaves
+        a history of `TYPICAL_EVENTS` where it was."""
+        decay = self.memory_decay(memory)
+        return float(sum(decay**step for step in range(TYPICAL_EVENTS)) ** (self.history_power - 1))
+
     def weight(self, part: str) -> float:
         """A part's weight in both memories together."""
         return self.recent.get(part, 0.0) + self.lasting.get(part, 0.0)
@@ -67,8 +80,16 @@ class Parameters(msgspec.Struct, frozen=True):
 def serving_parameters(
     parameters: Parameters, *, purchase_event: str, factor_alpha: float
 ) -> ServingParameters:
-    """The part of the choice that the serving core needs."""
+    """The part of the choice that the serving core needs. The parts' weights are in the matrix."""
+    scale = parameters.memory_scale(RECENT)
     return ServingParameters(
+        neighbours_weight=scale,
+        lasting_weight=parameters.memory_scale(LASTING) / scale,
+        lasting_decay=parameters.lasting_decay,
+        history_power=parameters.history_power,
+        factor_weight=parameters.factor_weight,
+        factor_alpha=factor_alpha,
+        rerank_candidates=RERANK_CANDIDATES,
         repeat_weight=parameters.repeat_weight,
         trend_weight=parameters.trend_weight,
         decay=parameters.decay,

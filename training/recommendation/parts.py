@@ -75,7 +75,9 @@ class Parts:
             BASKETS: Cooccurrence,
             CONTENT: ContentSimilarity,
         }[name]
-        return self._once(name, inner, lambda: model(**settings).fit_prepared(self.prepared).matrix_)
+        return self._once(
+            name, inner, lambda: model(**settings).fit_prepared(self.prepared).matrix_
+        )
 
     def _spectral(self, parameters: Parameters) -> Part:
         inner = parameters.spectral
@@ -109,4 +111,3 @@ class Parts:
                 kept.popitem(last=False)
         kept.move_to_end(key)
         return kept[key]
-

@@ -9,7 +9,7 @@ should.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -58,7 +58,15 @@ class Pool:
         discounts = np.cumsum(1.0 / np.log2(np.arange(2, k + 2)))
         counts = np.bincount(self.target_rows, minlength=len(self.codes))
         found = np.bincount(self.target_rows, weights=gains, minlength=len(self.codes))
-        return float(np.mean(found / discounts[np.minimum(counts, k) - 1]))
+        asked = counts > 0
+        return float(np.mean(found[asked] / discounts[np.minimum(counts[asked], k) - 1]))
+
+    def new_only(self) -> Pool:
+        """The same with only those targets that are not in the customer's history."""
+        new = ~self.seen[self.target_rows, self.target_columns]
+        return replace(
+            self, target_rows=self.target_rows[new], target_columns=self.target_columns[new]
+        )
 
 
 def build_pool(

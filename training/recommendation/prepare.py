@@ -196,7 +196,9 @@ def split_by_order(customers: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
 def split_at_random(customers: np.ndarray, *, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
     """A tenth of the interactions is test, another validation; a customer's first stays train."""
     drawn = np.random.default_rng(seed).random(len(customers))
-    split = np.where(drawn < _HELD_SHARE, TEST, np.where(drawn < 2 * _HELD_SHARE, VALIDATION, TRAIN))
+    split = np.where(
+        drawn < _HELD_SHARE, TEST, np.where(drawn < 2 * _HELD_SHARE, VALIDATION, TRAIN)
+    )
     split[np.diff(customers, prepend=-1) != 0] = TRAIN
     return split.astype(np.int8), {"start": None, "validation": None, "test": None, "end": None}
 

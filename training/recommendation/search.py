@@ -17,13 +17,14 @@ from training.recommendation.parameters import (
     BASKETS,
     CONTENT,
     CUSTOMERS,
+    LASTING,
+    RECENT,
     SPECTRAL,
     TRANSITIONS,
     Parameters,
     SpectralParameters,
 )
 
-RECENT, LASTING = "recent", "lasting"
 _NEW_WEIGHTS = (0.1, 0.3, 1.0)
 _COARSE, _FINE = (0.0, 0.5, 0.7, 1.4, 2.0), (0.0, 0.7, 0.85, 1.18, 1.4)
 _COOCCURRENCE = {
@@ -53,6 +54,7 @@ GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
 VALUES: dict[str, tuple[float, ...]] = {
     "decay": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0),
     "lasting_decay": (0.8, 0.9, 0.95, 0.98, 0.99, 1.0),
+    "history_power": (0.0, 0.25, 0.5, 0.75, 1.0),
     "repeat_half_life_days": (10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 135.0, 200.0, 365.0),
     "repeat_decay": (0.8, 0.9, 0.95, 0.98, 1.0),
     "trend_half_life_days": (3.5, 7.0, 14.0, 30.0, 60.0, 120.0, 3650.0),
@@ -115,25 +117,33 @@ def _beside(present: float, grid: tuple[Any, ...]) -> Iterator[Any]:
     yield from [value for value in grid if value > present][:1]
 
 
-def weight_moves(
-    available: tuple[str, ...], *, kind: str, repeats: bool, fine: bool
-) -> list[Move]:
+def weight_moves(available: tuple[str, ...], *, kind: str, repeats: bool, fine: bool) -> list[Move]:
     """The cheap moves: what every part weighs, beside repeats and trend."""
     factors = _FINE if fine else _COARSE
     memories = (RECENT,) if kind == "set" else (RECENT, LASTING)
-    moves = [Move(part, memory=memory, factors=factors) for part in available for memory in memories]
+    moves = [
+        Move(part, memory=memory, factors=factors) for part in available for memory in memories
+    ]
     moves += [Move("trend_weight")]
     return [*moves, Move("repeat_weight"), Move("exclude_seen")] if repeats else moves
 
 
 def inner_moves(
-    parameters: Parameters, available: tuple[str, ...], *, kind: str, repeats: bool, events: list[str]
+    parameters: Parameters,
+    available: tuple[str, ...],
+    *,
+    kind: str,
+    repeats: bool,
+    events: list[str],
 ) -> list[Move]:
     """The moves that fit a part anew, of the parts in use, the heaviest first."""
-    used = sorted((p for p in available if parameters.weight(p) > 0), key=lambda p: -parameters.weight(p))
-    moves = [Move("")][:0]
+    used = sorted(
+        (p for p in available if parameters.weight(p) > 0), key=lambda p: -parameters.weight(p)
+    )
+    moves: list[Move] = []
     if kind != "set":
         moves += [Move("decay"), Move("lasting_decay")] if parameters.lasting else [Move("decay")]
+    moves.append(Move("history_power"))
     moves += [Move(event, field="event") for event in events]
     for part in used:
         if part == SPECTRAL:
@@ -157,7 +167,11 @@ def starting_point(
     }[kind]
     generator = np.random.default_rng(seed)
     recent, lasting = (
-        {part: _shaken(weight, generator, seed) for part, weight in memory.items() if part in available}
+        {
+            part: _shaken(weight, generator, seed)
+            for part, weight in memory.items()
+            if part in available
+        }
         for memory in weights
     )
     return Parameters(

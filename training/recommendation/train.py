@@ -15,16 +15,21 @@ import msgspec
 import numpy as np
 
 from inference import artifact
+from inference.factors import factor_arrays
 from inference.neighbours import neighbour_arrays
 from inference.recommender import KIND
 from training.configuration import parse
 from training.job import Job
+from training.recommendation.compilation import compile_matrix
 from training.recommendation.configuration import RecommenderConfiguration
-from training.recommendation.models import RecentPopularity
+from training.recommendation.factors import ItemFactors
+from training.recommendation.parameters import SPECTRAL, Parameters, serving_parameters
+from training.recommendation.parts import Parts
 from training.recommendation.prepare import TEST, Prepared, load
-from training.recommendation.tuning import Parameters, Parts, Trial, serving_parameters, tune
+from training.recommendation.tuning import Trial, tune
 
 HOLDOUT = "holdout"
+TRIALS = "trials.json"
 
 
 def run(job: Job) -> None:
@@ -44,17 +49,21 @@ def _tuned(job: Job, prepared: Prepared, configuration: RecommenderConfiguration
     if checkpoint.exists():
         job.log("resumed from a checkpoint")
         return msgspec.json.decode(checkpoint.read_bytes(), type=Parameters)
-    seen = [0]
+    trials: list[Trial] = []
 
     def report(trial: Trial) -> None:
-        seen[0] += 1
+        trials.append(trial)
         job.metric("validation_ndcg", trial.ndcg)
 
     best = tune(prepared, configuration, report=report)
     job.log(
-        "tuned", trials=seen[0], ndcg=round(best.ndcg, 5), **msgspec.to_builtins(best.parameters)
+        "tuned",
+        trials=len(trials),
+        ndcg=round(best.ndcg, 5),
+        **msgspec.to_builtins(best.parameters),
     )
     job.metric("best_validation_ndcg", best.ndcg)
+    (job.extra_output / TRIALS).write_bytes(msgspec.json.encode(trials))
     checkpoint.write_bytes(msgspec.json.encode(best.parameters))
     return best.parameters
 
@@ -68,9 +77,19 @@ def write_model(
     provenance: dict[str, str],
 ) -> None:
     """Fit on all of `data` and write the artefact into `folder`."""
-    matrix = Parts(data, configuration.neighbours).matrix(parameters)
-    matrix.sort_indices()
-    trend = RecentPopularity(parameters.trend_half_life_days).fit(data).prior_.astype(np.float32)
+    parts = Parts(
+        data,
+        neighbours=configuration.neighbours,
+        seed=configuration.seed,
+        rank=parameters.spectral.rank if parameters.weight(SPECTRAL) else 0,
+    )
+    model = _factors(data, parameters, configuration)
+    trend = parts.prior(parameters.trend_half_life_days).astype(np.float32)
+    serving = serving_parameters(
+        parameters,
+        purchase_event=configuration.purchase_event,
+        factor_alpha=model.alpha if model else 0.0,
+    )
     attributes, codes = _attributes(data.meta["attributes"])
     tables: dict[str, Any] = {"product_ids": data.meta["product_ids"], "attributes": attributes}
     if data.meta["titles"]:
@@ -79,7 +98,7 @@ def write_model(
         folder,
         manifest={
             "kind": KIND,
-            "serving": msgspec.to_builtins(serving_parameters(parameters, configuration)),
+            "serving": msgspec.to_builtins(serving),
             "configuration": msgspec.to_builtins(configuration),
             "parameters": msgspec.to_builtins(parameters),
             "data": _window(data),
@@ -87,15 +106,29 @@ def write_model(
             **provenance,
         },
         arrays={
-            **neighbour_arrays(
-                matrix.indptr, matrix.indices, matrix.data, width=configuration.neighbours
-            ),
+            **_neighbours(parts, parameters, configuration.neighbours),
+            **(factor_arrays(model.item_factors_, model.gram_) if model else {}),
             "trend": trend,
             "trend_order": np.argsort(-trend, kind="stable").astype(np.int32),
             **codes,
         },
         tables=tables,
     )
+
+
+def _neighbours(parts: Parts, parameters: Parameters, width: int) -> dict[str, np.ndarray]:
+    matrix = compile_matrix(parts, parameters, width)
+    recent = matrix.data.real.astype(np.float32)
+    lasting = matrix.data.imag.astype(np.float32) if parameters.lasting else None
+    return neighbour_arrays(matrix.indptr, matrix.indices, recent, lasting, width=width)
+
+
+def _factors(
+    data: Prepared, parameters: Parameters, configuration: RecommenderConfiguration
+) -> ItemFactors | None:
+    if not parameters.factor_weight:
+        return None
+    return ItemFactors(configuration.factors, random_state=configuration.seed).fit(data)
 
 
 def _window(data: Prepared) -> dict[str, Any]:
@@ -110,14 +143,22 @@ def _window(data: Prepared) -> dict[str, Any]:
 
 
 def _attributes(meta: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    specs, arrays = {}, {}
+    """The table `attributes` and its arrays, as `inference.filters` reads them."""
+    specs: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
     for number, (name, spec) in enumerate(sorted(meta.items())):
         key = f"attribute_{number}"
-        if spec["type"] == "number":
+        specs[name] = {"type": spec["type"], "array": key}
+        if spec["type"] in ("number", "time"):
             codes = [np.nan if value is None else value for value in spec["codes"]]
             arrays[key] = np.array(codes, dtype=np.float64)
-            specs[name] = {"type": "number", "array": key}
-        else:
-            arrays[key] = np.array(spec["codes"], dtype=np.int32)
-            specs[name] = {"type": "category", "array": key, "values": spec["values"]}
+            continue
+        specs[name]["values"] = spec["values"]
+        codes = spec["codes"]
+        if spec["type"] == "tags":
+            specs[name]["indptr"] = f"{key}_indptr"
+            lengths = [len(tags) for tags in codes]
+            arrays[f"{key}_indptr"] = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+            codes = [code for tags in codes for code in tags]
+        arrays[key] = np.array(codes, dtype=np.int32)
     return specs, arrays

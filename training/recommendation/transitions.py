@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -55,7 +57,7 @@ class DecayedTransitions(ItemToItemModel):
         pairs = np.cumsum(counts * 2 * self.window) // BLOCK_ENTRIES
         cuts = np.flatnonzero(np.diff(pairs)) + 1
         edges = [0, *cuts.tolist(), len(counts)]
-        return [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+        return [(a, b) for a, b in pairwise(edges) if b > a]
 
     def _pairs(self, prepared: Prepared, at: np.ndarray, start: int, stop: int) -> sp.csr_matrix:
         """The weighted pairs of the events `at`, whose items are `start` up to `stop`."""

@@ -20,13 +20,16 @@ from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.factors import ItemFactors, fold_in
 from training.recommendation.histories import Histories, event_weight_array, holdout_histories
 from training.recommendation.matrices import scores
-from training.recommendation.parameters import HISTORY_LENGTH, SPECTRAL, Parameters
+from training.recommendation.parameters import (
+    HISTORY_LENGTH,
+    LASTING,
+    RECENT,
+    Parameters,
+)
 from training.recommendation.parts import Parts
 from training.recommendation.pool import Dense, Pool, build_pool
 from training.recommendation.prepare import TRAIN, VALIDATION, Prepared
 from training.recommendation.search import (
-    LASTING,
-    RECENT,
     Move,
     inner_moves,
     starting_point,
@@ -45,19 +48,24 @@ NORM_TOP = 50
 
 @dataclass(frozen=True)
 class Trial:
-    """One thing tried and what it gave on validation."""
+    """One thing tried and what it gave on validation: NDCG@k, and NDCG@k of the products that
+    are new to the customer where the data has repeats (0 where it has none)."""
 
     change: str
     parameters: Parameters
     ndcg: float
+    new_ndcg: float = 0.0
+
+    @property
+    def value(self) -> float:
+        """What the search maximises: a shop wants both the same again and something new."""
+        return self.ndcg + self.new_ndcg
 
 
 Report = Callable[[Trial], None]
 
 
-def tune(
-    prepared: Prepared, configuration: RecommenderConfiguration, *, report: Report
-) -> Trial:
+def tune(prepared: Prepared, configuration: RecommenderConfiguration, *, report: Report) -> Trial:
     """The best trial on the validation window; `report` hears of every one."""
     train = prepared.take(prepared.split == TRAIN)
     histories = holdout_histories(
@@ -108,8 +116,10 @@ class Tuner:
         )
         self._features: OrderedDict[Any, np.ndarray] = OrderedDict()
         self.pool = self._build_pool(start)
+        new_pool = self.pool.new_only()
+        self.new_pool = new_pool if self.repeats and len(new_pool.target_rows) else None
         self.tried: set[bytes] = set()
-        self.best = Trial("start", start, self.ndcg(start))
+        self.best = self.trial("start", start)
         report(self.best)
 
     def _build_pool(self, start: Parameters) -> Pool:
@@ -131,7 +141,7 @@ class Tuner:
     def search(self) -> None:
         """Weights, then what is inside the parts, again and again while it helps."""
         for number in range(ROUNDS):
-            before = self.best.ndcg
+            before = self.best.value
             self._visit(
                 weight_moves(self.available, kind=self.kind, repeats=self.repeats, fine=number > 0)
             )
@@ -144,7 +154,7 @@ class Tuner:
                     events=self._events(),
                 )
             )
-            if number and self.best.ndcg < before * 1.001:
+            if number and self.best.value < before * 1.001:
                 return
 
     def _events(self) -> list[str]:
@@ -169,20 +179,23 @@ class Tuner:
         self.budget.spend(cost)
         self.tried.add(key)
         label = f"{move.part or move.memory or move.field}.{move.field or move.name}".strip(".")
-        trial = Trial(label, candidate, self.ndcg(candidate))
+        trial = self.trial(label, candidate)
         self.report(trial)
-        better = trial.ndcg > self.best.ndcg + _LEAST_GAIN
+        better = trial.value > self.best.value + _LEAST_GAIN
         if better:
             self.best = trial
         return better
 
-    def ndcg(self, parameters: Parameters) -> float:
-        """Mean NDCG@k of the validation customers."""
-        return self.pool.ndcg(
-            self.blend(parameters),
-            k=self.configuration.k,
-            exclude_seen=parameters.exclude_seen,
-        )
+    def trial(self, change: str, parameters: Parameters) -> Trial:
+        """Scores the validation customers with these parameters."""
+        return self._measured(change, parameters, self.blend(parameters))
+
+    def _measured(self, change: str, parameters: Parameters, found: np.ndarray) -> Trial:
+        k, exclude = self.configuration.k, parameters.exclude_seen
+        ndcg = self.pool.ndcg(found, k=k, exclude_seen=exclude)
+        mixed = self.new_pool is not None and not exclude
+        new = self.new_pool.ndcg(found, k=k, exclude_seen=True) if mixed and self.new_pool else 0.0
+        return Trial(change, parameters, ndcg, new)
 
     def blend(self, parameters: Parameters) -> np.ndarray:
         """Scores (customers, pool) of everything but the factors."""
@@ -196,8 +209,9 @@ class Tuner:
         return total
 
     def _feature(self, memory: str, part: str, parameters: Parameters) -> np.ndarray:
-        decay = parameters.decay if memory == RECENT else parameters.lasting_decay
-        key = (part, getattr(parameters, part), decay, _frozen(parameters.event_weights))
+        decay = parameters.memory_decay(memory)
+        events = _frozen(parameters.event_weights)
+        key = (part, getattr(parameters, part), decay, parameters.history_power, events)
         return self._once(key, lambda: self.pool.gather(self._dense(memory, part, parameters)))
 
     def _repeat(self, parameters: Parameters) -> np.ndarray:
@@ -214,12 +228,13 @@ class Tuner:
         return self._once(key, lambda: self.pool.gather(dense))
 
     def _dense(self, memory: str, part: str, parameters: Parameters) -> Dense:
-        decay = parameters.decay if memory == RECENT else parameters.lasting_decay
+        scale = np.float32(parameters.memory_scale(memory))
 
         def dense(block: Histories) -> np.ndarray:
-            weights = block.weights(
-                decay,
+            weights = scale * block.weights(
+                parameters.memory_decay(memory),
                 length=HISTORY_LENGTH,
+                power=parameters.history_power,
                 product_count=self.train.product_count,
                 event_weights=self._event_weights(parameters),
             )
@@ -249,20 +264,14 @@ class Tuner:
         model = ItemFactors(self.configuration.factors, random_state=self.configuration.seed)
         model.fit(self.train)
         base = _per_customer(self.blend(best.parameters), pool, best.parameters)
-        seen = [np.unique(pool.histories.items[pool.histories.history(r)]) for r in range(len(base))]
-        customers = fold_in(seen, model)
+        customers = fold_in(pool.histories, model)
         found = pool.gather(_by_factors(customers, model))
         found = _per_customer(found, pool, best.parameters)
         for weight in FACTOR_WEIGHTS:
             parameters = msgspec.structs.replace(best.parameters, factor_weight=weight)
-            ndcg = pool.ndcg(
-                base + np.float32(weight) * found,
-                k=self.configuration.k,
-                exclude_seen=parameters.exclude_seen,
-            )
-            trial = Trial("factor_weight", parameters, ndcg)
+            trial = self._measured("factor_weight", parameters, base + np.float32(weight) * found)
             self.report(trial)
-            if trial.ndcg > max(self.best.ndcg, best.ndcg * FACTOR_GAIN):
+            if trial.value > max(self.best.value, best.value * FACTOR_GAIN):
                 self.best = trial
 
 
