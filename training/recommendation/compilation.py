@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from training.recommendation.matrices import LowRank, row_blocks, top_of_dense
+from training.recommendation.matrices import LowRank, best_of_rows, row_blocks, top_of_dense
 from training.recommendation.parameters import PARTS, Parameters
 from training.recommendation.parts import Parts
 
@@ -59,8 +59,7 @@ def _keep(block: sp.csr_matrix, neighbours: int) -> sp.csr_matrix:
     block.sort_indices()
     rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
     total = block.data.real + block.data.imag
-    order = np.lexsort((block.indices, -total, rows))
-    rank = np.arange(len(order)) - np.repeat(block.indptr[:-1], np.diff(block.indptr))
-    kept = np.sort(order[(rank < neighbours) & (total[order] > 0)])
+    positive = np.flatnonzero(total > 0)
+    kept = positive[best_of_rows(rows[positive], total[positive], neighbours)]
     entries = block.data[kept], (rows[kept], block.indices[kept])
     return sp.csr_matrix(entries, shape=block.shape)

@@ -53,6 +53,7 @@ class Parameters(msgspec.Struct, frozen=True):
     repeat_half_life_days: float = 90.0
     repeat_decay: float = 0.98
     trend_weight: float = 0.01
+    new_trend_weight: float = 0.01
     trend_half_life_days: float = 30.0
     factor_weight: float = 0.0
     exclude_seen: bool = False
@@ -92,6 +93,7 @@ def serving_parameters(
         rerank_candidates=RERANK_CANDIDATES,
         repeat_weight=parameters.repeat_weight,
         trend_weight=parameters.trend_weight,
+        new_trend_weight=parameters.new_trend_weight,
         decay=parameters.decay,
         history_length=HISTORY_LENGTH,
         repeat_half_life_days=parameters.repeat_half_life_days,

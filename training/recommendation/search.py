@@ -125,7 +125,9 @@ def weight_moves(available: tuple[str, ...], *, kind: str, repeats: bool, fine: 
         Move(part, memory=memory, factors=factors) for part in available for memory in memories
     ]
     moves += [Move("trend_weight")]
-    return [*moves, Move("repeat_weight"), Move("exclude_seen")] if repeats else moves
+    if repeats:
+        moves += [Move("new_trend_weight"), Move("repeat_weight"), Move("exclude_seen")]
+    return moves
 
 
 def inner_moves(
@@ -181,6 +183,7 @@ def starting_point(
         exclude_seen=repeat_share < 0.005,
         repeat_weight=0.0 if repeat_share < 0.005 else 1.0,
         trend_weight=0.1 if kind == "timed" else 0.01,
+        new_trend_weight=0.1 if kind == "timed" else 0.01,
         spectral=SpectralParameters(rank=ranks[-1] if ranks else 0),
     )
 

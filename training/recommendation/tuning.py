@@ -188,25 +188,34 @@ class Tuner:
 
     def trial(self, change: str, parameters: Parameters) -> Trial:
         """Scores the validation customers with these parameters."""
-        return self._measured(change, parameters, self.blend(parameters))
-
-    def _measured(self, change: str, parameters: Parameters, found: np.ndarray) -> Trial:
-        k, exclude = self.configuration.k, parameters.exclude_seen
-        ndcg = self.pool.ndcg(found, k=k, exclude_seen=exclude)
-        mixed = self.new_pool is not None and not exclude
-        new = self.new_pool.ndcg(found, k=k, exclude_seen=True) if mixed and self.new_pool else 0.0
-        return Trial(change, parameters, ndcg, new)
+        found, k = self.blend(parameters), self.configuration.k
+        if parameters.exclude_seen or self.new_pool is None:
+            excluding = parameters.exclude_seen
+            return Trial(change, parameters, self.pool.ndcg(found, k=k, exclude_seen=excluding))
+        new = found + self._trend(parameters, parameters.new_trend_weight - parameters.trend_weight)
+        return Trial(
+            change,
+            parameters,
+            self.pool.ndcg(found, k=k, exclude_seen=False),
+            self.new_pool.ndcg(new, k=k, exclude_seen=True),
+        )
 
     def blend(self, parameters: Parameters) -> np.ndarray:
         """Scores (customers, pool) of everything but the factors."""
-        prior = self.parts.prior(parameters.trend_half_life_days).astype(np.float32)
-        total = np.float32(parameters.trend_weight) * prior[np.maximum(self.pool.codes, 0)]
+        seldom = parameters.exclude_seen and self.repeats
+        total = self._trend(
+            parameters, parameters.new_trend_weight if seldom else parameters.trend_weight
+        )
         for memory in (RECENT, LASTING):
             for part, weight in getattr(parameters, memory).items():
                 total += np.float32(weight) * self._feature(memory, part, parameters)
         if parameters.repeat_weight and not parameters.exclude_seen:
             total += np.float32(parameters.repeat_weight) * self._repeat(parameters)
         return total
+
+    def _trend(self, parameters: Parameters, weight: float) -> np.ndarray:
+        prior = self.parts.prior(parameters.trend_half_life_days).astype(np.float32)
+        return np.float32(weight) * prior[np.maximum(self.pool.codes, 0)]
 
     def _feature(self, memory: str, part: str, parameters: Parameters) -> np.ndarray:
         decay = parameters.memory_decay(memory)
@@ -269,7 +278,12 @@ class Tuner:
         found = _per_customer(found, pool, best.parameters)
         for weight in FACTOR_WEIGHTS:
             parameters = msgspec.structs.replace(best.parameters, factor_weight=weight)
-            trial = self._measured("factor_weight", parameters, base + np.float32(weight) * found)
+            ndcg = pool.ndcg(
+                base + np.float32(weight) * found,
+                k=self.configuration.k,
+                exclude_seen=parameters.exclude_seen,
+            )
+            trial = Trial("factor_weight", parameters, ndcg, best.new_ndcg)
             self.report(trial)
             if trial.value > max(self.best.value, best.value * FACTOR_GAIN):
                 self.best = trial
