@@ -17,13 +17,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from inference.contracts import Condition, Filters, FilterValue
 from inference.errors import BadRequestError
+from inference.history import epoch_seconds
 
 Test = Callable[[np.ndarray], np.ndarray]
 _LARGEST = 1e300  # a longer integer is no price, and no float either
@@ -109,7 +110,7 @@ class Attributes:
     def available(self, now: datetime) -> list[Test]:
         """Tests of the attributes `available_from`, `available_until` and `in_stock`, as far as
         the model has them; a product that says nothing is available."""
-        clock = _epoch_seconds(now)
+        clock = epoch_seconds(now)
         tests: list[Test] = []
         if self._is("available_from", "time", "number"):
             start = self.array("available_from")
@@ -196,13 +197,9 @@ def _epoch_of(value: FilterValue) -> float | None:
     if not isinstance(value, str):
         return _number_of(value)
     try:
-        return _epoch_seconds(datetime.fromisoformat(value))
+        return epoch_seconds(datetime.fromisoformat(value))
     except ValueError:
         return None
-
-
-def _epoch_seconds(time: datetime) -> float:
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _tags(attributes: Attributes, name: str, condition: Condition, path: str) -> Test:

@@ -50,7 +50,7 @@ def read_history(
     now: datetime,
 ) -> History:
     """The events of a request. `event_weights` go before the model's own."""
-    clock, nan = _epoch_seconds(now), float("nan")
+    clock, nan = epoch_seconds(now), float("nan")
     items, kinds, ages, unknown = [], [], [], []
     for event in events:
         if isinstance(event, str):
@@ -77,12 +77,13 @@ def read_history(
     )
 
 
-def _epoch_seconds(time: datetime) -> float:
+def epoch_seconds(time: datetime) -> float:
+    """A time without a zone is UTC."""
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _age_days(time: datetime, clock: float) -> float:
-    return max(0.0, clock - _epoch_seconds(time)) / SECONDS_PER_DAY
+    return max(0.0, clock - epoch_seconds(time)) / SECONDS_PER_DAY
 
 
 def history_sources(history: History, parameters: ServingParameters) -> Sources:

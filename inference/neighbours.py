@@ -115,3 +115,10 @@ class Neighbours:
             lasting = sources.lasting * self.lasting_scale.take(rows)
             values += self.lasting.take(rows, axis=0) * lasting[:, None]
         return targets, values
+
+    def patterns(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Neighbours of `items` and which are real, not padding: both (items, width)."""
+        real = self.recent.take(items, axis=0) != 0
+        if self.lasting is not None:
+            real |= self.lasting.take(items, axis=0) != 0
+        return self.targets.take(items, axis=0), real

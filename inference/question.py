@@ -21,6 +21,7 @@ from inference.history import (
     History,
     Sources,
     context_sources,
+    epoch_seconds,
     history_sources,
     read_history,
     repeat_part,
@@ -65,7 +66,7 @@ class Question:
     allowed: Test
     unknown: list[str]
     personal: bool
-    now: datetime
+    clock: float
 
 
 def read_question(
@@ -98,7 +99,7 @@ def read_question(
         allowed=all_of(_tests(request, catalogue.attributes, now)),
         unknown=list(dict.fromkeys(named)),
         personal=personal or request.decision == "trending",
-        now=now,
+        clock=epoch_seconds(now),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from inference.factors import Factors, FoldIn, rerank_scale
 from inference.filters import everything
+from inference.neighbours import Neighbours
 from inference.parameters import ServingParameters
 from inference.scores import Allowed, Scores
 
@@ -59,6 +60,7 @@ class Ranking:
 
     scores: Scores
     taste: Taste | None
+    matrix: Neighbours
 
     def best(self, count: int, allowed: Allowed) -> tuple[np.ndarray, np.ndarray]:
         """Codes and scores of the `count` best allowed products, best first."""

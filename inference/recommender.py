@@ -108,20 +108,20 @@ class Recommender:
         repeated, amounts = question.repeats
         personal[repeated] += amounts
         personal[question.banned] = -np.inf
-        order = self.trend_order if question.fills else self.trend_order[:0]
         scores = Scores(
             targets=targets,
             values=values,
             strengths=sources.recent + sources.lasting,
             personal=personal,
             repeats=repeated,
-            trend=Trend(self.trend, order, question.trend_weight),
+            trend=Trend(self.trend, self.trend_order, question.trend_weight),
             only=question.only,
+            fills=question.fills,
         )
         taste = None
         if sources.kind == "history":
             taste = find_taste(self.factors, scores, sources.items, self.parameters)
-        return Ranking(scores, taste)
+        return Ranking(scores, taste, self.neighbours)
 
     def _answers(
         self, picks: list[Pick], question: Question, ranking: Ranking

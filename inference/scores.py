@@ -37,7 +37,8 @@ class Scores:
     `targets` and `values` (sources, width) are the weighted neighbours and `strengths` (sources,)
     the weights; `personal` (products,) is the sum of the neighbours and of the repeat part, whose
     products are `repeats`. A product that must not be shown has `personal` -inf. `only` are the
-    distinct products that may be shown, None for all.
+    distinct products that may be shown, None for all; `fills` tells whether products that were not
+    reached may be among the best.
     """
 
     targets: np.ndarray
@@ -47,6 +48,7 @@ class Scores:
     repeats: np.ndarray
     trend: Trend
     only: np.ndarray | None = None
+    fills: bool = True
 
     def of(self, items: np.ndarray) -> np.ndarray:
         """float64 (items,); -inf for what must not be shown."""
@@ -88,7 +90,9 @@ class Scores:
         self, items: np.ndarray, floor: float, count: int, allowed: Allowed
     ) -> tuple[np.ndarray, np.ndarray]:
         """The allowed ones of `items` and of whatever else may score `floor` or more."""
-        unreached = self._unreached(count, allowed) if floor <= self.trend.peak else _NO_ITEMS
+        unreached = _NO_ITEMS
+        if self.fills and floor <= self.trend.peak:
+            unreached = self._unreached(count, allowed)
         return self._shown(np.concatenate((items, self.repeats, unreached)), allowed)
 
     def _shown(self, items: np.ndarray, allowed: Allowed) -> tuple[np.ndarray, np.ndarray]:
