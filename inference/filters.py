@@ -31,21 +31,14 @@ _LARGEST = 1e300  # a longer integer is no price, and no float either
 _SAYS_NO = ("false", "no", "0")
 
 
-def everything(items: np.ndarray) -> np.ndarray:
-    """The test that all items pass."""
-    return np.ones(len(items), dtype=bool)
-
-
 def all_of(tests: Iterable[Test]) -> Test:
     """The test that is passed by what passes all of them."""
     chain = list(tests)
-    if not chain:
-        return everything
 
     def passes(items: np.ndarray) -> np.ndarray:
-        mask = chain[0](items)
-        for test in chain[1:]:
-            mask = mask & test(items)
+        mask = np.ones(len(items), dtype=bool)
+        for test in chain:
+            mask &= test(items)
         return mask
 
     return passes

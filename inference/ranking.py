@@ -11,7 +11,6 @@ from dataclasses import replace as changed
 import numpy as np
 
 from inference.factors import Factors, FoldIn, rerank_scale
-from inference.filters import everything
 from inference.neighbours import Neighbours
 from inference.parameters import ServingParameters
 from inference.scores import Allowed, Scores
@@ -46,7 +45,7 @@ def find_taste(
     if factors is None or parameters.factor_weight == 0 or len(history) == 0:
         return None
     count = parameters.rerank_candidates
-    items, found = changed(scores, only=None).best(count, everything)
+    items, found = changed(scores, only=None).best(count, None)
     fold_in = factors.fold_in(history, alpha=parameters.factor_alpha)
     scale = rerank_scale(found, fold_in.scores(factors.rows(items)))
     if scale == 0.0:
@@ -62,7 +61,7 @@ class Ranking:
     taste: Taste | None
     matrix: Neighbours
 
-    def best(self, count: int, allowed: Allowed) -> tuple[np.ndarray, np.ndarray]:
+    def best(self, count: int, allowed: Allowed | None) -> tuple[np.ndarray, np.ndarray]:
         """Codes and scores of the `count` best allowed products, best first."""
         if self.taste is None:
             return self.scores.best(count, allowed)

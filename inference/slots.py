@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 
+import msgspec
 import numpy as np
 
 from inference.contracts import DEFAULT_LIMIT, Diversity, Exploration, ProductRequest
@@ -29,13 +30,12 @@ from inference.filters import Attributes, Test, all_of
 from inference.history import SECONDS_PER_DAY
 from inference.question import Question
 from inference.ranking import Ranking
-from inference.scores import Scores
+from inference.scores import Scores, Trend
 
 _NO_ROWS = np.empty((0, 1), dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class Pick:
+class Pick(msgspec.Struct, frozen=True):
     """A product in a slot. `propensity`: the probability that it took this slot, given the slots
     above."""
 
@@ -52,11 +52,13 @@ def fill(
     *,
     question: Question,
     attributes: Attributes,
+    trend: Trend,
     decision_id: str,
 ) -> list[Pick]:
     """The products of the slots, from the top.
 
-    Raises `BadRequestError` for an attribute that the model does not have.
+    `trend` is the prior alone, for what falls back. Raises `BadRequestError` for an attribute that
+    the model does not have.
     """
     count = request.limit or (len(request.products) or DEFAULT_LIMIT)
     special = (request.promote, request.diversity, request.explore, request.minimum_score)
@@ -64,14 +66,19 @@ def fill(
         items, _ = ranking.best(count, question.allowed)
         picks = [Pick(item) for item in items.tolist()]
     else:
-        picks = _Slots.of(ranking, request, question, attributes).fill(count, decision_id)
+        picks = _Slots.of(
+            ranking, request, question=question, attributes=attributes, trend=trend
+        ).fill(count, decision_id)
     if request.decision != "next-best-product" or ranking.taste is not None:
         return picks
     impersonal = ranking.scores.personal.take([pick.item for pick in picks]) == 0
-    return [
-        changed(pick, fallback=True) if none and not (pick.promoted or pick.explored) else pick
-        for pick, none in zip(picks, impersonal.tolist(), strict=True)
-    ]
+    return [_marked(*pair) for pair in zip(picks, impersonal.tolist(), strict=True)]
+
+
+def _marked(pick: Pick, impersonal: bool) -> Pick:
+    if not impersonal or pick.promoted or pick.explored:
+        return pick
+    return msgspec.structs.replace(pick, fallback=True)
 
 
 def draw(decision_id: str, slot: int) -> float:
@@ -85,7 +92,7 @@ class _Supply:
     """The allowed products of a ranking in order, fetched as far as they are needed."""
 
     ranking: Ranking
-    allowed: Test
+    allowed: Test | None
     minimum: float = -np.inf
     items: list[int] = field(default_factory=list)
     exhausted: bool = False
@@ -131,7 +138,13 @@ class _Slots:
 
     @classmethod
     def of(
-        cls, ranking: Ranking, request: ProductRequest, question: Question, attributes: Attributes
+        cls,
+        ranking: Ranking,
+        request: ProductRequest,
+        *,
+        question: Question,
+        attributes: Attributes,
+        trend: Trend,
     ) -> _Slots:
         everyone = changed(ranking, scores=changed(ranking.scores, fills=True))
         promotion, diversity = request.promote, request.diversity
@@ -147,7 +160,7 @@ class _Slots:
             promoted=_narrowed(everyone, question, promoted_test),
             promoted_test=promoted_test,
             promoted_share=promotion.share if promotion else 0.0,
-            fallback=_Supply(_by_trend(ranking), question.allowed) if falls_back else None,
+            fallback=_Supply(_by_trend(ranking, trend), question.allowed) if falls_back else None,
             new=_new_products(request.explore, everyone, question, attributes),
             explore_share=request.explore.share if request.explore else 0.0,
             groups=_groups(diversity, attributes),
@@ -191,7 +204,7 @@ class _Slots:
             pick = best
         kept = 1.0 - share if best is not None and pick.item == best.item else 0.0
         drawn = share / len(pool) if pick.item in pool else 0.0
-        return changed(pick, propensity=kept + drawn)
+        return msgspec.structs.replace(pick, propensity=kept + drawn)
 
     def _best(self) -> Pick | None:
         found = self.trade_off.first(self._fits) if self.trade_off else None
@@ -214,10 +227,14 @@ class _Slots:
 def _narrowed(ranking: Ranking, question: Question, test: Test | None) -> _Supply | None:
     if test is None:
         return None
-    return _Supply(ranking, all_of([question.allowed, test]))
+    return _Supply(ranking, _both(question.allowed, [test]))
 
 
-def _by_trend(ranking: Ranking) -> Ranking:
+def _both(allowed: Test | None, tests: list[Test]) -> Test:
+    return all_of(tests if allowed is None else [allowed, *tests])
+
+
+def _by_trend(ranking: Ranking, trend: Trend) -> Ranking:
     """The same products in the order of the trend alone."""
     scores = ranking.scores
     excluded = np.isneginf(scores.personal)
@@ -227,7 +244,7 @@ def _by_trend(ranking: Ranking) -> Ranking:
         strengths=np.empty(0),
         personal=np.where(excluded, -np.inf, 0.0),
         repeats=np.empty(0, dtype=np.int64),
-        trend=changed(scores.trend, weight=1.0),
+        trend=trend,
         only=scores.only,
     )
     return changed(ranking, scores=plain, taste=None)
@@ -274,7 +291,7 @@ def _new_products(
             'for example {"category": "New in"}',
             path="$.explore.where",
         )
-    items, _ = ranking.best(explore.pool, all_of([question.allowed, *tests]))
+    items, _ = ranking.best(explore.pool, _both(question.allowed, tests))
     return list(items.tolist())
 
 
