@@ -63,13 +63,14 @@ def neighbour_arrays(
 
 
 def csr_arrays(arrays: Mapping[str, np.ndarray], name: str = "recent") -> Csr:
-    """The inverse of `neighbour_arrays`: (`indptr`, `indices`, float32 values) of one value set.
+    """The inverse of `neighbour_arrays`: (`indptr`, `indices`, values) of one value set,
+    the values in float64 exactly as they are served.
 
     Entries whose value was stored as 0 are not listed.
     """
     codes = np.asarray(arrays[name])
     rows, columns = np.nonzero(codes)
-    values = codes[rows, columns].astype(np.float32) * np.asarray(arrays[f"{name}_scale"])[rows]
+    values = codes[rows, columns] * np.asarray(arrays[f"{name}_scale"], dtype=np.float64)[rows]
     counts = np.bincount(rows, minlength=len(codes))
     indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
     return indptr, np.asarray(arrays["neighbours"])[rows, columns], values
