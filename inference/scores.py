@@ -7,13 +7,15 @@ the best are among what was reached and the head of the trend, and no catalogue 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 Allowed = Callable[[np.ndarray], np.ndarray]
-_STRONG_ROWS = 4
+_STRONG_ROWS = 2
+_ROUNDING = 1e-12
+_LOWEST = -np.finfo(np.float64).max
 _SPARE = 4
 _NO_ITEMS = np.empty(0, dtype=np.int64)
 
@@ -55,6 +57,7 @@ class Scores:
     trend: Trend
     only: np.ndarray | None = None
     fills: bool = True
+    _entries: dict[float, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def of(self, items: np.ndarray) -> np.ndarray:
         """float64 (items,); -inf for what must not be shown."""
@@ -65,20 +68,30 @@ class Scores:
 
     @cached_property
     def reached(self) -> np.ndarray:
-        """The scores of the targets, flat: (sources × width,)."""
-        return self.of(self.targets.ravel())
+        """What is personal about the targets, flat: (sources × width,)."""
+        return self.personal.take(self.targets.ravel())
+
+    def entries(self, floor: float) -> tuple[np.ndarray, np.ndarray]:
+        """Flat positions of the targets that may score `floor` or more, and who is there.
+
+        The prior gives `peak` at most, so most targets are left out before it is looked up."""
+        if floor not in self._entries:
+            slack = _ROUNDING * (abs(floor) + abs(self.trend.peak)) if floor > -np.inf else 0.0
+            at = np.flatnonzero(self.reached >= floor - self.trend.peak - slack)
+            self._entries[floor] = at, self.targets.ravel().take(at)
+        return self._entries[floor]
 
     def best(self, count: int, allowed: Allowed | None) -> tuple[np.ndarray, np.ndarray]:
         """Codes and scores of the `count` best allowed products, best first, exactly; ties go to
         the lower code. Fewer only where no more are allowed."""
         if self.only is not None:
-            items, scores = _ordered(*self._shown(self.only, allowed))
+            items, scores = _ordered(*self._shown(self.only, allowed, -np.inf))
             return items[:count], scores[:count]
         floor = self._floor(count if allowed is None else _SPARE * count)
         if floor > -np.inf:
-            strong = self.targets.ravel().take(np.flatnonzero(self.reached >= floor))
-            items, scores = _ordered(*self._candidates(strong, floor, count, allowed))
-            if np.searchsorted(-scores, -floor, side="right") >= count:
+            items, scores = self._candidates(self.entries(floor)[1], floor, count, allowed)
+            items, scores = _ordered(items, scores)
+            if len(items) >= count:
                 return items[:count], scores[:count]
         items, scores = self._candidates(np.flatnonzero(self.personal), -np.inf, count, allowed)
         # Each product stands here three times at most: reached, repeated, unreached.
@@ -93,16 +106,19 @@ class Scores:
         if count > width or len(self.strengths) == 0:
             return -np.inf
         rows = self.strengths.argsort()[-_STRONG_ROWS:]
-        block = self.reached.reshape(self.targets.shape)[rows]
+        block = self.of(self.targets[rows])
         block.partition(width - count, axis=1)
         return float(block[:, width - count].max())
 
     def entries_of(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where `items` stand among the targets: flat positions, and which item is there."""
+        if len(items) == 0:
+            return _NO_ITEMS, _NO_ITEMS
+        least = float(self.of(items).min())
+        floor = max((known for known in self._entries if known <= least), default=-np.inf)
+        at, found = self.entries(floor)
         order = items.argsort()
         ordered = items[order]
-        at = np.flatnonzero(self.reached >= self.of(items).min(initial=np.inf))
-        found = self.targets.ravel().take(at)
         place = ordered.searchsorted(found)
         place[place == len(items)] = 0
         hits = np.flatnonzero(ordered.take(place) == found)
@@ -115,11 +131,14 @@ class Scores:
         parts = [items, self.repeats]
         if self.fills and floor <= self.trend.peak:
             parts.append(self._unreached(count, allowed))
-        return self._shown(np.concatenate(parts), allowed)
+        return self._shown(np.concatenate(parts), allowed, floor)
 
-    def _shown(self, items: np.ndarray, allowed: Allowed | None) -> tuple[np.ndarray, np.ndarray]:
+    def _shown(
+        self, items: np.ndarray, allowed: Allowed | None, floor: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Those that reach `floor`, pass the filters and may be shown."""
         scores = self.of(items)
-        shown = scores > -np.inf
+        shown = scores >= max(floor, _LOWEST)
         if allowed is not None:
             shown &= allowed(items)
         return items[shown], scores[shown]
