@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -22,22 +22,23 @@ NO_VALUES = np.empty(0)
 
 @dataclass(frozen=True)
 class Distinct:
-    """Distinct items in order of their first place, and each event's place among them."""
+    """Distinct items in order of their first place, and each event's place among them; no places
+    where every event has an item of its own."""
 
     items: np.ndarray
     place: list[int]
 
     @classmethod
     def of(cls, items: np.ndarray) -> Distinct:
+        if len(set(items.tolist())) == len(items):
+            return cls(items, [])
         places: dict[int, int] = {}
         place = [places.setdefault(item, len(places)) for item in items.tolist()]
         return cls(np.array(list(places), dtype=np.int64), place)
 
     def sums(self, amounts: np.ndarray) -> np.ndarray:
         """The amounts of events, summed by item."""
-        if len(self.items) == len(self.place):
-            return amounts
-        return np.bincount(self.place, amounts)
+        return np.bincount(self.place, amounts) if self.place else amounts
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,10 @@ def history_sources(history: History, parameters: ServingParameters, *, lasting:
     last = history.items[-parameters.history_length :]
     whole = len(last) == len(history.items)
     distinct = history.distinct if whole else Distinct.of(last)
-    steps_back = np.arange(len(last) - 1, -1, -1)
     weights = history.weights[-parameters.history_length :]
 
     def summed(decay: float) -> np.ndarray:
-        return _normalised(distinct.sums(weights * decay**steps_back), parameters)
+        return _normalised(distinct.sums(weights * _decays(decay, len(last))), parameters)
 
     recent = parameters.neighbours_weight * summed(parameters.decay)
     scale = parameters.neighbours_weight * parameters.lasting_weight
@@ -155,6 +155,12 @@ def history_sources(history: History, parameters: ServingParameters, *, lasting:
         lasting=scale * summed(parameters.lasting_decay) if lasting else np.zeros(len(recent)),
         kind="history",
     )
+
+
+@cache
+def _decays(decay: float, count: int) -> np.ndarray:
+    """What events count by their place, oldest first; at most a thousand lengths of each."""
+    return decay ** np.arange(count - 1, -1, -1, dtype=np.float64)
 
 
 def _normalised(weights: np.ndarray, parameters: ServingParameters) -> np.ndarray:
@@ -191,8 +197,7 @@ def repeat_part(
     """Distinct products of the history and `weight` × their recency, the largest being 1."""
     if weight == 0 or len(history.items) == 0:
         return NO_ITEMS, NO_VALUES
-    steps_back = np.arange(len(history.items) - 1, -1, -1)
-    by_place = parameters.repeat_decay**steps_back
+    by_place = _decays(parameters.repeat_decay, len(history.items))
     by_age = 0.5 ** (history.ages / parameters.repeat_half_life_days)
     recency = history.weights * np.where(np.isnan(by_age), by_place, by_age)
     sums = history.distinct.sums(recency)

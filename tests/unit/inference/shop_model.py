@@ -89,7 +89,7 @@ def shop(seed: int = 0, *, with_factors: bool = False, **serving: Any) -> Shop:
     arrays |= {"trend": trend, "trend_order": np.argsort(-trend, kind="stable").astype(np.int32)}
     factors = gram = None
     if with_factors:
-        factors = rng.standard_normal((COUNT, 6))
+        factors = rng.random((COUNT, 6))
         gram = factors.T @ factors + np.eye(6)
         arrays |= factor_arrays(factors, gram)
     tables, columns_of = _attributes(products)
