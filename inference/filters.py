@@ -8,8 +8,8 @@ Attributes stand in the artefact's table `attributes`, by name, with their array
     {"type": "tags", "array": key, "indptr": key2, "values": [...]}
                         codes of all products' tags, int32, and where each product's begin, int64
 
-Only the candidates of a decision are tested, so a filter costs the same in any catalogue. A missing
-value matches no `in`, `min`, `max`, `any` or `all`, and every `not`.
+Only the candidates of a decision are tested, and more of the trend's order only where too few of
+them pass. A missing value matches no `in`, `min`, `max`, `any` or `all`, and every `not`.
 """
 
 from __future__ import annotations
