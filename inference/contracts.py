@@ -173,14 +173,54 @@ def decode_request(request: Any) -> ProductRequest:
     """A request from JSON bytes, text or plain values. Raises `BadRequestError`."""
     try:
         if isinstance(request, bytes | str):
-            return msgspec.json.decode(request, type=ProductRequest)
-        return msgspec.convert(request, ProductRequest)
+            return checked(msgspec.json.decode(request, type=ProductRequest))
+        return checked(msgspec.convert(request, ProductRequest))
     except msgspec.ValidationError as error:
         found = _AT_PATH.fullmatch(str(error))
         message, path = (found["message"], found["path"]) if found else (str(error), "$")
         raise BadRequestError(message, path=path) from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise BadRequestError(f"the request is not valid JSON: {error}") from error
+
+
+_SUITS: dict[str, tuple[Decision, ...]] = {
+    "product": ("similar",),
+    "products": ("rank",),
+    "context_product": ("next-best-product",),
+    "context_products": ("next-best-product",),
+    "buy_again": ("next-best-product",),
+    "fallback": ("next-best-product",),
+}
+_NEEDS = {"similar": "product", "rank": "products"}
+
+
+def checked(request: ProductRequest) -> ProductRequest:
+    """The request, if its fields go together; no field is taken and then ignored.
+
+    Raises `BadRequestError` with the field's path.
+    """
+    defaults = ProductRequest()
+    for name, decisions in _SUITS.items():
+        if request.decision not in decisions and getattr(request, name) != getattr(defaults, name):
+            raise BadRequestError(
+                f"belongs to the decision {' or '.join(decisions)}, not {request.decision}",
+                path=f"$.{name}",
+            )
+    needed = _NEEDS.get(request.decision)
+    if needed is not None and not getattr(request, needed):
+        raise BadRequestError(f"the decision {request.decision} needs it", path=f"$.{needed}")
+    if request.buy_again and (request.exclude_purchased or request.exclude_seen):
+        raise BadRequestError("contradicts the exclusion of what was bought", path="$.buy_again")
+    if request.diversity is not None:
+        _check_diversity(request.diversity)
+    return request
+
+
+def _check_diversity(diversity: Diversity) -> None:
+    if diversity.at_most is None and diversity.weight is None:
+        raise BadRequestError("needs at_most or weight", path="$.diversity")
+    if diversity.at_most is not None and diversity.attribute is None:
+        raise BadRequestError("at_most needs an attribute to count by", path="$.diversity")
 
 
 def error_answer(error: BadRequestError) -> dict[str, Any]:

@@ -8,8 +8,8 @@ Attributes stand in the artefact's table `attributes`, by name, with their array
     {"type": "tags", "array": key, "indptr": key2, "values": [...]}
                         codes of all products' tags, int32, and where each product's begin, int64
 
-Only the candidates of a decision are tested, so a filter costs the same in any catalogue. A missing
-value matches no `in`, `min`, `max`, `any` or `all`, and every `not`.
+Only the candidates of a decision are tested, and more of the trend's order only where too few of
+them pass. A missing value matches no `in`, `min`, `max`, `any` or `all`, and every `not`.
 """
 
 from __future__ import annotations
@@ -17,34 +17,28 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from inference.contracts import Condition, Filters, FilterValue
 from inference.errors import BadRequestError
+from inference.history import epoch_seconds
 
 Test = Callable[[np.ndarray], np.ndarray]
 _LARGEST = 1e300  # a longer integer is no price, and no float either
 _SAYS_NO = ("false", "no", "0")
 
 
-def everything(items: np.ndarray) -> np.ndarray:
-    """The test that all items pass."""
-    return np.ones(len(items), dtype=bool)
-
-
 def all_of(tests: Iterable[Test]) -> Test:
     """The test that is passed by what passes all of them."""
     chain = list(tests)
-    if not chain:
-        return everything
 
     def passes(items: np.ndarray) -> np.ndarray:
-        mask = chain[0](items)
-        for test in chain[1:]:
-            mask = mask & test(items)
+        mask = np.ones(len(items), dtype=bool)
+        for test in chain:
+            mask &= test(items)
         return mask
 
     return passes
@@ -109,7 +103,7 @@ class Attributes:
     def available(self, now: datetime) -> list[Test]:
         """Tests of the attributes `available_from`, `available_until` and `in_stock`, as far as
         the model has them; a product that says nothing is available."""
-        clock = _epoch_seconds(now)
+        clock = epoch_seconds(now)
         tests: list[Test] = []
         if self._is("available_from", "time", "number"):
             start = self.array("available_from")
@@ -196,13 +190,9 @@ def _epoch_of(value: FilterValue) -> float | None:
     if not isinstance(value, str):
         return _number_of(value)
     try:
-        return _epoch_seconds(datetime.fromisoformat(value))
+        return epoch_seconds(datetime.fromisoformat(value))
     except ValueError:
         return None
-
-
-def _epoch_seconds(time: datetime) -> float:
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _tags(attributes: Attributes, name: str, condition: Condition, path: str) -> Test:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -20,6 +21,27 @@ NO_VALUES = np.empty(0)
 
 
 @dataclass(frozen=True)
+class Distinct:
+    """Distinct items in order of their first place, and each event's place among them; no places
+    where every event has an item of its own."""
+
+    items: np.ndarray
+    place: list[int]
+
+    @classmethod
+    def of(cls, items: np.ndarray) -> Distinct:
+        if len(set(items.tolist())) == len(items):
+            return cls(items, [])
+        places: dict[int, int] = {}
+        place = [places.setdefault(item, len(places)) for item in items.tolist()]
+        return cls(np.array(list(places), dtype=np.int64), place)
+
+    def sums(self, amounts: np.ndarray) -> np.ndarray:
+        """The amounts of events, summed by item."""
+        return np.bincount(self.place, amounts) if self.place else amounts
+
+
+@dataclass(frozen=True)
 class History:
     """Known events, oldest first: item codes, event weights, ages in days (nan without a time),
     which were purchases. `unknown` are the product ids that the model does not know."""
@@ -29,6 +51,11 @@ class History:
     ages: np.ndarray
     purchased: np.ndarray
     unknown: list[str]
+
+    @cached_property
+    def distinct(self) -> Distinct:
+        """The distinct items of all events."""
+        return Distinct.of(self.items)
 
 
 @dataclass(frozen=True)
@@ -50,58 +77,90 @@ def read_history(
     now: datetime,
 ) -> History:
     """The events of a request. `event_weights` go before the model's own."""
-    clock, nan = _epoch_seconds(now), float("nan")
-    items, kinds, ages, unknown = [], [], [], []
-    for event in events:
-        if isinstance(event, str):
-            product, kind, age = event, DEFAULT_EVENT, nan
-        else:
-            product, kind, time = event.product_id, event.event, event.timestamp
-            age = nan if time is None else _age_days(time, clock)
-        code = code_of.get(product)
-        if code is None:
-            unknown.append(product)
-            continue
-        items.append(code)
-        kinds.append(kind)
-        ages.append(age)
-    known = {**parameters.event_weights, **event_weights}
-    weight_of = {kind: known.get(kind, parameters.default_event_weight) for kind in set(kinds)}
-    bought = parameters.purchase_event
+    products = [event for event in events if isinstance(event, str)]
+    full: list[HistoryEvent] = []
+    if len(products) < len(events):
+        full = [HistoryEvent(event) if isinstance(event, str) else event for event in events]
+        products = [event.product_id for event in full]
+    codes = [code_of.get(product) for product in products]
+    unknown: list[str] = []
+    if None in codes:
+        known = [at for at, code in enumerate(codes) if code is not None]
+        unknown = [product for product, code in zip(products, codes, strict=True) if code is None]
+        codes = [codes[at] for at in known]
+        full = [full[at] for at in known] if full else []
+    items = np.array(codes, dtype=np.int64)
+    weights = {**parameters.event_weights, **event_weights}
+    if not full:
+        return _plain(items, unknown, weights, parameters)
+    weight_of = weights.get
+    default = parameters.default_event_weight
     return History(
-        items=np.array(items, dtype=np.int64),
-        weights=np.array([weight_of[kind] for kind in kinds], dtype=np.float64),
-        ages=np.array(ages, dtype=np.float64),
-        purchased=np.array([kind == bought for kind in kinds], dtype=bool),
+        items=items,
+        weights=np.array([weight_of(event.event, default) for event in full]),
+        ages=_ages(full, epoch_seconds(now)),
+        purchased=np.array([event.event == parameters.purchase_event for event in full]),
         unknown=unknown,
     )
 
 
-def _epoch_seconds(time: datetime) -> float:
+def _plain(
+    items: np.ndarray,
+    unknown: list[str],
+    event_weights: Mapping[str, float],
+    parameters: ServingParameters,
+) -> History:
+    """A history of product ids alone: purchases without a time."""
+    count = len(items)
+    weight = event_weights.get(DEFAULT_EVENT, parameters.default_event_weight)
+    return History(
+        items=items,
+        weights=np.full(count, weight),
+        ages=np.full(count, np.nan),
+        purchased=np.full(count, parameters.purchase_event == DEFAULT_EVENT),
+        unknown=unknown,
+    )
+
+
+def _ages(events: Sequence[HistoryEvent], clock: float) -> np.ndarray:
+    """Ages in days, nan for events without a time."""
+    times = [event.timestamp for event in events]
+    return np.array([np.nan if time is None else _age_days(time, clock) for time in times])
+
+
+def epoch_seconds(time: datetime) -> float:
+    """A time without a zone is UTC."""
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _age_days(time: datetime, clock: float) -> float:
-    return max(0.0, clock - _epoch_seconds(time)) / SECONDS_PER_DAY
+    return max(0.0, clock - epoch_seconds(time)) / SECONDS_PER_DAY
 
 
-def history_sources(history: History, parameters: ServingParameters) -> Sources:
-    """The last `history_length` events as distinct products."""
-    items = history.items[-parameters.history_length :]
-    steps_back = np.arange(len(items) - 1, -1, -1)
+def history_sources(history: History, parameters: ServingParameters, *, lasting: bool) -> Sources:
+    """The last `history_length` events as distinct products; `lasting` weights where wanted."""
+    last = history.items[-parameters.history_length :]
+    whole = len(last) == len(history.items)
+    distinct = history.distinct if whole else Distinct.of(last)
     weights = history.weights[-parameters.history_length :]
-    places: dict[int, int] = {}
-    place = [places.setdefault(item, len(places)) for item in items.tolist()]
-    sums = [
-        _normalised(np.bincount(place, weights=weights * decay**steps_back), parameters)
-        for decay in (parameters.decay, parameters.lasting_decay)
-    ]
+
+    def summed(decay: float) -> np.ndarray:
+        return _normalised(distinct.sums(weights * _decays(decay, len(last))), parameters)
+
+    recent = parameters.neighbours_weight * summed(parameters.decay)
+    scale = parameters.neighbours_weight * parameters.lasting_weight
     return Sources(
-        items=np.array(list(places), dtype=np.int64),
-        recent=parameters.neighbours_weight * sums[0],
-        lasting=parameters.neighbours_weight * parameters.lasting_weight * sums[1],
+        items=distinct.items,
+        recent=recent,
+        lasting=scale * summed(parameters.lasting_decay) if lasting else np.zeros(len(recent)),
         kind="history",
     )
+
+
+@cache
+def _decays(decay: float, count: int) -> np.ndarray:
+    """What events count by their place, oldest first; at most a thousand lengths of each."""
+    return decay ** np.arange(count - 1, -1, -1, dtype=np.float64)
 
 
 def _normalised(weights: np.ndarray, parameters: ServingParameters) -> np.ndarray:
@@ -138,11 +197,9 @@ def repeat_part(
     """Distinct products of the history and `weight` × their recency, the largest being 1."""
     if weight == 0 or len(history.items) == 0:
         return NO_ITEMS, NO_VALUES
-    steps_back = np.arange(len(history.items) - 1, -1, -1)
-    by_place = parameters.repeat_decay**steps_back
+    by_place = _decays(parameters.repeat_decay, len(history.items))
     by_age = 0.5 ** (history.ages / parameters.repeat_half_life_days)
-    recency = history.weights * np.where(np.isnan(history.ages), by_place, by_age)
-    items, place = np.unique(history.items, return_inverse=True)
-    sums = np.bincount(place, weights=recency)
+    recency = history.weights * np.where(np.isnan(by_age), by_place, by_age)
+    sums = history.distinct.sums(recency)
     peak = sums.max()
-    return items, weight * sums / peak if peak > 0 else sums
+    return history.distinct.items, weight * sums / peak if peak > 0 else sums

@@ -63,13 +63,14 @@ def neighbour_arrays(
 
 
 def csr_arrays(arrays: Mapping[str, np.ndarray], name: str = "recent") -> Csr:
-    """The inverse of `neighbour_arrays`: (`indptr`, `indices`, float32 values) of one value set.
+    """The inverse of `neighbour_arrays`: (`indptr`, `indices`, values) of one value set,
+    the values in float64 exactly as they are served.
 
     Entries whose value was stored as 0 are not listed.
     """
     codes = np.asarray(arrays[name])
     rows, columns = np.nonzero(codes)
-    values = codes[rows, columns].astype(np.float32) * np.asarray(arrays[f"{name}_scale"])[rows]
+    values = codes[rows, columns] * np.asarray(arrays[f"{name}_scale"], dtype=np.float64)[rows]
     counts = np.bincount(rows, minlength=len(codes))
     indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
     return indptr, np.asarray(arrays["neighbours"])[rows, columns], values
@@ -115,3 +116,10 @@ class Neighbours:
             lasting = sources.lasting * self.lasting_scale.take(rows)
             values += self.lasting.take(rows, axis=0) * lasting[:, None]
         return targets, values
+
+    def patterns(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Neighbours of `items` and which are real, not padding: both (items, width)."""
+        real = self.recent.take(items, axis=0) != 0
+        if self.lasting is not None:
+            real |= self.lasting.take(items, axis=0) != 0
+        return self.targets.take(items, axis=0), real

@@ -21,6 +21,7 @@ from inference.history import (
     History,
     Sources,
     context_sources,
+    epoch_seconds,
     history_sources,
     read_history,
     repeat_part,
@@ -62,10 +63,10 @@ class Question:
     fills: bool
     banned: list[int]
     only: np.ndarray | None
-    allowed: Test
+    allowed: Test | None
     unknown: list[str]
     personal: bool
-    now: datetime
+    clock: float
 
 
 def read_question(
@@ -84,6 +85,7 @@ def read_question(
         now=now,
     )
     sources = _sources(request, history, catalogue, parameters)
+    tests = _tests(request, catalogue.attributes, now)
     repeats = _repeats(request, history, sources, parameters)
     personal = len(sources.items) > 0 or len(repeats[0]) > 0
     named = [*history.unknown, *_unknown([*_subjects(request), *request.products], catalogue)]
@@ -95,10 +97,10 @@ def read_question(
         or (request.decision != "similar" and request.fallback == "trend"),
         banned=_banned(request, history, catalogue, parameters),
         only=_only(request, history, catalogue, parameters),
-        allowed=all_of(_tests(request, catalogue.attributes, now)),
+        allowed=all_of(tests) if tests else None,
         unknown=list(dict.fromkeys(named)),
         personal=personal or request.decision == "trending",
-        now=now,
+        clock=epoch_seconds(now),
     )
 
 
@@ -127,7 +129,7 @@ def _sources(
         return similar_sources(subjects, lasting=catalogue.has_lasting)
     if subjects:
         return context_sources(subjects, parameters)
-    return history_sources(history, parameters)
+    return history_sources(history, parameters, lasting=catalogue.has_lasting)
 
 
 def _repeats(

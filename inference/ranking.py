@@ -11,19 +11,23 @@ from dataclasses import replace as changed
 import numpy as np
 
 from inference.factors import Factors, FoldIn, rerank_scale
-from inference.filters import everything
+from inference.neighbours import Neighbours
 from inference.parameters import ServingParameters
 from inference.scores import Allowed, Scores
 
 
 @dataclass(frozen=True)
 class Taste:
-    """A customer's factors, and what brings their scores to the scale of the matrix's."""
+    """A customer's factors, and what brings their scores to the scale of the matrix's.
+
+    `best` are the best candidates of all products, in order, with what both add up to.
+    """
 
     factors: Factors
     fold_in: FoldIn
     scale: float
     candidates: int
+    best: tuple[np.ndarray, np.ndarray]
 
     def of(self, items: np.ndarray) -> np.ndarray:
         """What the factors add to the scores of `items`: float64 (items,)."""
@@ -45,12 +49,19 @@ def find_taste(
     if factors is None or parameters.factor_weight == 0 or len(history) == 0:
         return None
     count = parameters.rerank_candidates
-    items, found = changed(scores, only=None).best(count, everything)
+    items, found = changed(scores, only=None).best(count, None)
     fold_in = factors.fold_in(history, alpha=parameters.factor_alpha)
-    scale = rerank_scale(found, fold_in.scores(factors.rows(items)))
+    told = fold_in.scores(factors.rows(items))
+    scale = parameters.factor_weight * rerank_scale(found, told)
     if scale == 0.0:
         return None
-    return Taste(factors, fold_in, parameters.factor_weight * scale, count)
+    best = _reordered(items, found + scale * told)
+    return Taste(factors, fold_in, scale, count, best)
+
+
+def _reordered(items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    order = np.lexsort((items, -scores))
+    return items[order], scores[order]
 
 
 @dataclass(frozen=True)
@@ -59,12 +70,15 @@ class Ranking:
 
     scores: Scores
     taste: Taste | None
+    matrix: Neighbours
 
-    def best(self, count: int, allowed: Allowed) -> tuple[np.ndarray, np.ndarray]:
+    def best(self, count: int, allowed: Allowed | None) -> tuple[np.ndarray, np.ndarray]:
         """Codes and scores of the `count` best allowed products, best first."""
         if self.taste is None:
             return self.scores.best(count, allowed)
-        items, scores = self.scores.best(max(count, self.taste.candidates), allowed)
-        scores = scores + self.taste.of(items)
-        order = np.lexsort((items, -scores))[:count]
-        return items[order], scores[order]
+        if allowed is None and self.scores.only is None and count <= len(self.taste.best[0]):
+            items, scores = self.taste.best
+        else:
+            items, found = self.scores.best(max(count, self.taste.candidates), allowed)
+            items, scores = _reordered(items, found + self.taste.of(items))
+        return items[:count], scores[:count]

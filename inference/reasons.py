@@ -19,14 +19,9 @@ SHOWN_REASONS = 5
 def contributions(scores: Scores, items: np.ndarray) -> np.ndarray:
     """What each source adds to each of `items` by the matrix: float64 (items, sources)."""
     sources, width = scores.targets.shape
-    place = np.full(len(scores.personal), -1, dtype=np.int16)
-    place[items] = np.arange(len(items), dtype=np.int16)
-    places = place.take(scores.targets.ravel())
-    at = np.flatnonzero(places >= 0)
-    cells = places.take(at).astype(np.int64) * sources + at // width
-    sums = np.bincount(
-        cells, weights=scores.values.ravel().take(at), minlength=len(items) * sources
-    )
+    at, place = scores.entries_of(items)
+    values = scores.values.ravel().take(at)
+    sums = np.bincount(place * sources + at // width, values, minlength=len(items) * sources)
     return sums.reshape(len(items), sources)
 
 
@@ -44,12 +39,12 @@ class Explainer:
 
         `parts` is (items, sources + 2).
         """
-        order = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, : SHOWN_REASONS + 1]
-        counts = np.count_nonzero(parts, axis=1).tolist()
-        values = np.take_along_axis(parts, order, axis=1)
-        rest = (parts.sum(axis=1) - values[:, :SHOWN_REASONS].sum(axis=1)).tolist()
-        rows = zip(items.tolist(), order.tolist(), values.tolist(), counts, rest, strict=True)
-        return [self._row(*row) for row in rows]
+        order = (-np.abs(parts)).argsort(axis=1, kind="stable")[:, : SHOWN_REASONS + 1]
+        values = parts[np.arange(len(parts))[:, None], order]
+        counts = (parts != 0).sum(axis=1)
+        rest = parts.sum(axis=1) - values[:, :SHOWN_REASONS].sum(axis=1)
+        columns = (items.tolist(), order.tolist(), values.tolist(), counts.tolist(), rest.tolist())
+        return [self._row(*row) for row in zip(*columns, strict=True)]
 
     def _row(
         self, item: int, columns: list[int], values: list[float], count: int, rest: float
@@ -57,19 +52,21 @@ class Explainer:
         if count == 0:
             return [Reason("trend", 0.0)]
         shown = count if count <= SHOWN_REASONS + 1 else SHOWN_REASONS
-        found = [
-            self._reason(item, column, value)
-            for column, value in zip(columns[:shown], values[:shown], strict=True)
-        ]
+        sources, kind, ids, titles = self.sources, self.kind, self.product_ids, self.titles
+        past, found = len(sources), []
+        for column, value in zip(columns[:shown], values, strict=False):
+            if column < past:
+                source = sources[column]
+                found.append(Reason(kind, value, ids[source], titles[source] if titles else None))
+            else:
+                found.append(self._own(item, column - past, value))
         if shown < count:
             found.append(Reason("other", rest))
         return found
 
-    def _reason(self, item: int, column: int, value: float) -> Reason:
-        past = column - len(self.sources)
-        if past == 1:
+    def _own(self, item: int, which: int, value: float) -> Reason:
+        """What the item has of itself: its repeat part (0) or its trend (1)."""
+        if which == 1:
             return Reason("trend", value)
-        source = item if past == 0 else self.sources[column]
-        kind = "repeat" if past == 0 else self.kind
-        title = self.titles[source] if self.titles else None
-        return Reason(kind, value, self.product_ids[source], title)
+        title = self.titles[item] if self.titles else None
+        return Reason("repeat", value, self.product_ids[item], title)

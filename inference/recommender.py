@@ -54,6 +54,7 @@ class Recommender:
         self.neighbours = Neighbours.of(arrays)
         self.factors = Factors.of(arrays)
         self.trend = np.asarray(arrays["trend"], dtype=np.float64)
+        self._trends: dict[float, Trend] = {}
         self.trend_order = np.asarray(arrays["trend_order"])
         self.catalogue = Catalogue(
             self.product_ids,
@@ -89,6 +90,7 @@ class Recommender:
             request,
             question=question,
             attributes=self.catalogue.attributes,
+            trend=self._trend(1.0),
             decision_id=decision_id,
         )
         return Recommendation(
@@ -108,20 +110,27 @@ class Recommender:
         repeated, amounts = question.repeats
         personal[repeated] += amounts
         personal[question.banned] = -np.inf
-        order = self.trend_order if question.fills else self.trend_order[:0]
         scores = Scores(
             targets=targets,
             values=values,
             strengths=sources.recent + sources.lasting,
             personal=personal,
             repeats=repeated,
-            trend=Trend(self.trend, order, question.trend_weight),
+            trend=self._trend(question.trend_weight),
             only=question.only,
+            fills=question.fills,
         )
         taste = None
         if sources.kind == "history":
             taste = find_taste(self.factors, scores, sources.items, self.parameters)
-        return Ranking(scores, taste)
+        return Ranking(scores, taste, self.neighbours)
+
+    def _trend(self, weight: float) -> Trend:
+        """The prior's part of the scores, weighed once a model."""
+        if weight not in self._trends:
+            values = weight * self.trend if weight and len(self.trend) else None
+            self._trends[weight] = Trend(values, self.trend_order)
+        return self._trends[weight]
 
     def _answers(
         self, picks: list[Pick], question: Question, ranking: Ranking
@@ -155,7 +164,7 @@ class Recommender:
         parts[:, :-2] = contributions(scores, items)
         if ranking.taste is not None:
             parts[:, :-2] += ranking.taste.contributions(items)
-        repeated = dict(zip(*(part.tolist() for part in question.repeats), strict=True))
-        parts[:, -2] = [repeated.get(item, 0.0) for item in items.tolist()]
-        parts[:, -1] = scores.trend.weight * self.trend.take(items)
+        repeated, amounts = question.repeats
+        parts[:, -2] = (repeated == items[:, None]) @ amounts
+        parts[:, -1] = scores.trend.of(items)
         return parts

@@ -7,27 +7,35 @@ the best are among what was reached and the head of the trend, and no catalogue 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 Allowed = Callable[[np.ndarray], np.ndarray]
-_STRONG_ROWS = 4
+_STRONG_ROWS = 2
+_ROUNDING = 1e-12
+_LOWEST = -np.finfo(np.float64).max
+_SPARE = 4
 _NO_ITEMS = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Trend:
-    """The prior: values (products,), codes by falling value, and its weight in the score."""
+    """The prior: its part of each product's score (products,), and codes by falling part. None
+    where it has no part in the scores."""
 
-    values: np.ndarray
+    values: np.ndarray | None
     order: np.ndarray
-    weight: float
 
     @property
     def peak(self) -> float:
         """The most that the prior can give a product."""
-        return self.weight * float(self.values[self.order[0]]) if len(self.order) else 0.0
+        return float(self.values[self.order[0]]) if self.values is not None else 0.0
+
+    def of(self, items: np.ndarray) -> np.ndarray | float:
+        """float64 (items,), or 0."""
+        return 0.0 if self.values is None else self.values.take(items)
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,8 @@ class Scores:
     `targets` and `values` (sources, width) are the weighted neighbours and `strengths` (sources,)
     the weights; `personal` (products,) is the sum of the neighbours and of the repeat part, whose
     products are `repeats`. A product that must not be shown has `personal` -inf. `only` are the
-    distinct products that may be shown, None for all.
+    distinct products that may be shown, None for all; `fills` tells whether products that were not
+    reached may be among the best.
     """
 
     targets: np.ndarray
@@ -47,63 +56,101 @@ class Scores:
     repeats: np.ndarray
     trend: Trend
     only: np.ndarray | None = None
+    fills: bool = True
+    _entries: dict[float, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def of(self, items: np.ndarray) -> np.ndarray:
         """float64 (items,); -inf for what must not be shown."""
         scores = self.personal.take(items)
-        if self.trend.weight:
-            scores += self.trend.weight * self.trend.values.take(items)
+        if self.trend.values is not None:
+            scores += self.trend.values.take(items)
         return scores
 
-    def best(self, count: int, allowed: Allowed) -> tuple[np.ndarray, np.ndarray]:
+    @cached_property
+    def reached(self) -> np.ndarray:
+        """What is personal about the targets, flat: (sources × width,)."""
+        return self.personal.take(self.targets.ravel())
+
+    def entries(self, floor: float) -> tuple[np.ndarray, np.ndarray]:
+        """Flat positions of the targets that may score `floor` or more, and who is there.
+
+        The prior gives `peak` at most, so most targets are left out before it is looked up."""
+        if floor not in self._entries:
+            slack = _ROUNDING * (abs(floor) + abs(self.trend.peak)) if floor > -np.inf else 0.0
+            at = np.flatnonzero(self.reached >= floor - self.trend.peak - slack)
+            self._entries[floor] = at, self.targets.ravel().take(at)
+        return self._entries[floor]
+
+    def best(self, count: int, allowed: Allowed | None) -> tuple[np.ndarray, np.ndarray]:
         """Codes and scores of the `count` best allowed products, best first, exactly; ties go to
         the lower code. Fewer only where no more are allowed."""
         if self.only is not None:
-            items, scores = _ordered(*self._shown(self.only, allowed))
+            items, scores = _ordered(*self._shown(self.only, allowed, -np.inf))
             return items[:count], scores[:count]
-        reached = self.of(self.targets.ravel())
-        floor = self._floor(reached, count)
+        floor = self._floor(count if allowed is None else _SPARE * count)
         if floor > -np.inf:
-            strong = self.targets.ravel()[np.flatnonzero(reached >= floor)]
-            items, scores = _ordered(*self._candidates(strong, floor, count, allowed))
-            if np.searchsorted(-scores, -floor, side="right") >= count:
+            items, scores = self._candidates(self.entries(floor)[1], floor, count, allowed)
+            items, scores = _ordered(items, scores)
+            if len(items) >= count:
                 return items[:count], scores[:count]
         items, scores = self._candidates(np.flatnonzero(self.personal), -np.inf, count, allowed)
         # Each product stands here three times at most: reached, repeated, unreached.
         items, scores = _ordered(*_head(items, scores, 3 * count))
         return items[:count], scores[:count]
 
-    def _floor(self, reached: np.ndarray, count: int) -> float:
-        """A score that a few times `count` products reach, or -inf: a guess, which `best` checks.
+    def _floor(self, count: int) -> float:
+        """A score that at least `count` products have, or -inf.
 
         One source's neighbours are distinct, so its own ranking tells; the strongest few do."""
-        width, wanted = self.targets.shape[1], 4 * count
-        if wanted > width or len(self.strengths) == 0:
+        width = self.targets.shape[1]
+        if count > width or len(self.strengths) == 0:
             return -np.inf
-        rows = np.argsort(self.strengths)[-_STRONG_ROWS:]
-        block = reached.reshape(self.targets.shape)[rows]
-        return float(np.partition(block, width - wanted, axis=1)[:, width - wanted].max())
+        rows = self.strengths.argsort()[-_STRONG_ROWS:]
+        block = self.of(self.targets[rows])
+        block.partition(width - count, axis=1)
+        return float(block[:, width - count].max())
+
+    def entries_of(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where `items` stand among the targets: flat positions, and which item is there."""
+        if len(items) == 0:
+            return _NO_ITEMS, _NO_ITEMS
+        least = float(self.of(items).min())
+        floor = max((known for known in self._entries if known <= least), default=-np.inf)
+        at, found = self.entries(floor)
+        order = items.argsort()
+        ordered = items[order]
+        place = ordered.searchsorted(found)
+        place[place == len(items)] = 0
+        hits = np.flatnonzero(ordered.take(place) == found)
+        return at.take(hits), order.take(place.take(hits))
 
     def _candidates(
-        self, items: np.ndarray, floor: float, count: int, allowed: Allowed
+        self, items: np.ndarray, floor: float, count: int, allowed: Allowed | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The allowed ones of `items` and of whatever else may score `floor` or more."""
-        unreached = self._unreached(count, allowed) if floor <= self.trend.peak else _NO_ITEMS
-        return self._shown(np.concatenate((items, self.repeats, unreached)), allowed)
+        parts = [items, self.repeats]
+        if self.fills and floor <= self.trend.peak:
+            parts.append(self._unreached(count, allowed))
+        return self._shown(np.concatenate(parts), allowed, floor)
 
-    def _shown(self, items: np.ndarray, allowed: Allowed) -> tuple[np.ndarray, np.ndarray]:
+    def _shown(
+        self, items: np.ndarray, allowed: Allowed | None, floor: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Those that reach `floor`, pass the filters and may be shown."""
         scores = self.of(items)
-        keep = np.flatnonzero(allowed(items) & (scores > -np.inf))
-        return items[keep], scores[keep]
+        shown = scores >= max(floor, _LOWEST)
+        if allowed is not None:
+            shown &= allowed(items)
+        return items[shown], scores[shown]
 
-    def _unreached(self, count: int, allowed: Allowed) -> np.ndarray:
+    def _unreached(self, count: int, allowed: Allowed | None) -> np.ndarray:
         """The `count` best allowed products by the prior alone."""
         found: list[np.ndarray] = []
         missing, start, block = count, 0, 4 * count
         while missing > 0 and start < len(self.trend.order):
             items = self.trend.order[start : start + block].astype(np.int64)
             items = items[self.personal.take(items) == 0]
-            items = items[allowed(items)][:missing]
+            items = (items if allowed is None else items[allowed(items)])[:missing]
             found.append(items)
             missing, start, block = missing - len(items), start + block, 4 * block
         return np.concatenate(found) if found else _NO_ITEMS

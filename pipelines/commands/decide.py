@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from pipelines import decision_requests as requests
 from pipelines.console import (
     JsonOption,
     StageOption,
@@ -16,68 +17,178 @@ from pipelines.console import (
     print_json,
 )
 from pipelines.decisions import decide
-from pipelines.errors import DecisionError
 from pipelines.stage import open_stage
 
 app = typer.Typer(help="Ask for decisions.", no_args_is_help=True)
+
+HistoryOption = Annotated[str, typer.Option(help="Product ids, oldest first: A,B,C.")]
+LimitOption = Annotated[int | None, typer.Option(help="How many products; 10 unless said.")]
+IncludeOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILTER", help="Only these: category=Lamps, price<=20; repeatable."),
+]
+ExcludeOption = Annotated[
+    list[str] | None, typer.Option(metavar="FILTER", help="Not these; repeatable.")
+]
+ExcludeProductsOption = Annotated[str, typer.Option(help="Product ids not to show: A,B.")]
+PromoteOption = Annotated[
+    str | None,
+    typer.Option(metavar="SHARE:FILTER", help="A guaranteed share of slots: 0.3:brand=Acme."),
+]
+AtMostOption = Annotated[
+    str | None, typer.Option(metavar="ATTRIBUTE=N", help="At most N a value: brand=2.")
+]
+ExploreOption = Annotated[
+    float | None, typer.Option(metavar="SHARE", help="Share of slots drawn from new products.")
+]
+RequestOption = Annotated[
+    str | None,
+    typer.Option(
+        "--request", metavar="JSON", help="More fields of docs/decisions.md, or @FILE with them."
+    ),
+]
 
 
 @app.command("next-best-product")
 def next_best_product(
     tenant: TenantOption,
-    history: Annotated[str, typer.Option(help="Product ids, oldest first: A,B,C.")] = "",
-    limit: Annotated[int, typer.Option(help="How many products.")] = 10,
-    include: Annotated[
-        list[str] | None, typer.Option(metavar="ATTRIBUTE=VALUE", help="Only these; repeatable.")
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(metavar="ATTRIBUTE=VALUE", help="Not these; repeatable.")
-    ] = None,
-    exclude_products: Annotated[str, typer.Option(help="Product ids not to show: A,B.")] = "",
+    history: HistoryOption = "",
+    limit: LimitOption = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+    exclude_products: ExcludeProductsOption = "",
     exclude_purchased: Annotated[bool, typer.Option(help="Nothing bought before.")] = False,
+    repeat_after_days: Annotated[
+        float | None, typer.Option(help="Nothing bought within these days.")
+    ] = None,
+    buy_again: Annotated[bool, typer.Option(help="Only what was bought before.")] = False,
     context_product: Annotated[
         str | None, typer.Option(help="The product being looked at.")
     ] = None,
+    basket: Annotated[str, typer.Option(help="Products in the basket: A,B.")] = "",
+    promote: PromoteOption = None,
+    at_most: AtMostOption = None,
+    explore: ExploreOption = None,
+    minimum_score: Annotated[
+        float | None, typer.Option(help="Below it, trending products fill the slots.")
+    ] = None,
+    event_weight: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EVENT=NUMBER", help="What an event counts: view=0.2; repeatable."),
+    ] = None,
+    request: RequestOption = None,
     as_json: JsonOption = False,
     stage: StageOption = None,
 ) -> None:
-    """The next best products for a history, with the reasons."""
-    request: dict[str, Any] = {"history": _split(history), "limit": limit}
-    request |= {"include": _filters(include), "exclude": _filters(exclude)}
-    request |= {
-        "exclude_products": _split(exclude_products),
+    """The next best products for a history, a product page or a basket, with the reasons."""
+    fields = _fields(history, limit, include, exclude, exclude_products)
+    fields |= _rules(promote, at_most, explore)
+    fields |= {
         "exclude_purchased": exclude_purchased,
+        "repeat_after_days": repeat_after_days,
+        "buy_again": buy_again,
         "context_product": context_product,
+        "context_products": requests.split(basket),
+        "minimum_score": minimum_score,
+        "event_weights": requests.weights(event_weight or []),
     }
-    unsaid = (None, False)
-    given = {
-        key: value
-        for key, value in request.items()
-        if value not in ({}, []) and not any(value is u for u in unsaid)
+    _ask(stage, tenant, fields, request=request, as_json=as_json)
+
+
+@app.command("similar")
+def similar(
+    tenant: TenantOption,
+    product: Annotated[str, typer.Option(help="The product whose like is wanted.")],
+    limit: LimitOption = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+    exclude_products: ExcludeProductsOption = "",
+    request: RequestOption = None,
+    as_json: JsonOption = False,
+    stage: StageOption = None,
+) -> None:
+    """Products like a product."""
+    fields = _fields("", limit, include, exclude, exclude_products)
+    fields |= {"decision": "similar", "product": product}
+    _ask(stage, tenant, fields, request=request, as_json=as_json)
+
+
+@app.command("rank")
+def rank(
+    tenant: TenantOption,
+    products: Annotated[str, typer.Option(help="The products to put in order: A,B,C.")],
+    history: HistoryOption = "",
+    limit: Annotated[int | None, typer.Option(help="How many products; all unless said.")] = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+    request: RequestOption = None,
+    as_json: JsonOption = False,
+    stage: StageOption = None,
+) -> None:
+    """The given products in the best order for a history."""
+    fields = _fields(history, limit, include, exclude, "")
+    fields |= {"decision": "rank", "products": requests.split(products)}
+    _ask(stage, tenant, fields, request=request, as_json=as_json)
+
+
+@app.command("trending")
+def trending(
+    tenant: TenantOption,
+    limit: LimitOption = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+    promote: PromoteOption = None,
+    at_most: AtMostOption = None,
+    request: RequestOption = None,
+    as_json: JsonOption = False,
+    stage: StageOption = None,
+) -> None:
+    """What is popular now."""
+    fields = _fields("", limit, include, exclude, "") | {"decision": "trending"}
+    fields |= _rules(promote, at_most, None)
+    _ask(stage, tenant, fields, request=request, as_json=as_json)
+
+
+def _fields(
+    history: str,
+    limit: int | None,
+    include: list[str] | None,
+    exclude: list[str] | None,
+    exclude_products: str,
+) -> dict[str, Any]:
+    return {
+        "history": requests.split(history),
+        "limit": limit,
+        "include": requests.filters(include or []),
+        "exclude": requests.filters(exclude or []),
+        "exclude_products": requests.split(exclude_products),
     }
-    answer = decide(open_stage(stage), tenant, given)
+
+
+def _rules(promote: str | None, at_most: str | None, explore: float | None) -> dict[str, Any]:
+    return {
+        "promote": None if promote is None else requests.promotion(promote),
+        "diversity": None if at_most is None else requests.quota(at_most),
+        "explore": None if explore is None else {"share": explore},
+    }
+
+
+def _ask(
+    stage: str | None,
+    tenant: str,
+    fields: dict[str, Any],
+    *,
+    request: str | None,
+    as_json: bool,
+) -> None:
+    more = {} if request is None else requests.from_json(request)
+    answer = decide(open_stage(stage), tenant, requests.given(fields) | more)
     if as_json:
         print_json(answer)
     else:
         _print(answer)
     if "error" in answer:
         raise typer.Exit(2)
-
-
-def _split(ids: str) -> list[str]:
-    return [part.strip() for part in ids.split(",") if part.strip()]
-
-
-def _filters(pairs: list[str] | None) -> dict[str, list[str]]:
-    filters: dict[str, list[str]] = {}
-    for pair in pairs or []:
-        attribute, equals, value = pair.partition("=")
-        if not equals:
-            raise DecisionError(
-                f"{pair!r} is no filter; expected ATTRIBUTE=VALUE, e.g. category=Lamps"
-            )
-        filters.setdefault(attribute, []).append(value)
-    return filters
 
 
 def _print(answer: dict[str, Any]) -> None:
@@ -91,22 +202,34 @@ def _print(answer: dict[str, Any]) -> None:
 
 
 def render_products(answer: dict[str, Any]) -> Table:
-    """The products of an answer with their scores and main reasons."""
+    """The products of an answer with their scores, marks and main reasons."""
     titles = {product["product_id"]: product.get("title") for product in answer["products"]}
     table = Table("product", "title", "score", "because", box=None, pad_edge=False)
     for product in answer["products"]:
         reasons = sorted(product["reasons"], key=lambda reason: -abs(reason["contribution"]))
-        because = ", ".join(_reason(reason, titles) for reason in reasons[:3])
+        because = ", ".join([*_marks(product), *(_reason(r, titles) for r in reasons[:3])])
         title = product.get("title") or ""
         table.add_row(product["product_id"], title, f"{product['score']:.4f}", because)
     return table
+
+
+def _marks(product: dict[str, Any]) -> list[str]:
+    """Why a product is here other than by its score, and how likely that was."""
+    marks = [mark for mark in ("promoted", "fallback") if product.get(mark)]
+    if product.get("explored"):
+        marks.append("new")
+    propensity = product.get("propensity", 1.0)
+    return marks if propensity == 1.0 else [*marks, f"chance {propensity:.3f}"]
+
+
+_WORDS = {"repeat": "{} again", "similar": "like {}", "context": "goes with {}"}
 
 
 def _reason(reason: dict[str, Any], titles: dict[str, str | None]) -> str:
     product = reason.get("product_id")
     name = reason.get("title") or titles.get(product or "") or product
     kind = reason.get("kind", "")
-    label = kind if not name else (f"{name} again" if kind == "repeat" else f"{name}")
+    label = _WORDS.get(kind, "{}").format(name) if name else kind
     return f"{label} {reason['contribution']:+.3f}"
 
 

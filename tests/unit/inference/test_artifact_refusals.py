@@ -97,3 +97,39 @@ def test_an_archive_cannot_link_outside_its_folder(tmp_path: Path) -> None:
         tar.addfile(info)
     with pytest.raises(ArtifactError, match="cannot be unpacked"):
         artifact.unpack(archive, tmp_path / "out")
+
+
+def test_a_file_touched_after_unpacking_is_hashed_again(model: Path, tmp_path: Path) -> None:
+    archive, folder = tmp_path / "model.tar.gz", tmp_path / "out"
+    artifact.pack(model, archive)
+    artifact.unpack(archive, folder)
+    artifact.open_artifact(folder, kind="recommender")
+    content = bytearray((folder / "recent.npy").read_bytes())
+    content[-1] ^= 1
+    (folder / "recent.npy").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"recent\.npy: sha256"):
+        artifact.open_artifact(folder, kind="recommender")
+
+
+def test_an_archive_whose_content_is_not_its_manifest_s_is_refused(
+    model: Path, tmp_path: Path
+) -> None:
+    """What unpacking hashed is what it wrote, not what the manifest claims."""
+    content = bytearray((model / "recent.npy").read_bytes())
+    content[-1] ^= 1
+    (model / "recent.npy").write_bytes(content)
+    artifact.pack(model, tmp_path / "model.tar.gz")
+    artifact.unpack(tmp_path / "model.tar.gz", tmp_path / "out")
+    with pytest.raises(ArtifactError, match=r"recent\.npy: sha256"):
+        artifact.open_artifact(tmp_path / "out", kind="recommender")
+
+
+def test_what_was_unpacked_is_known_until_it_is_touched(model: Path, tmp_path: Path) -> None:
+    artifact.pack(model, tmp_path / "model.tar.gz")
+    artifact.unpack(tmp_path / "model.tar.gz", tmp_path / "out")
+    path = tmp_path / "out" / "recent.npy"
+    manifest = json.loads((model / artifact.MANIFEST).read_text())
+    assert artifact.known_sha256(path) == manifest["files"]["recent.npy"]
+    path.touch()
+    assert artifact.known_sha256(path) is None
+    assert artifact.known_sha256(model / "recent.npy") is None

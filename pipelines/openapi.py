@@ -1,0 +1,136 @@
+"""The decision API as an OpenAPI 3.1 document, generated from the contracts that the Lambda checks.
+
+`python -m pipelines.openapi [FILE]` writes it (default: docs/openapi.json); a test holds the file
+to the code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from inference.contracts import ProductRequest, ProductResponse
+
+DEFAULT_FILE = Path("docs/openapi.json")
+PATH = "/v1/decisions"
+
+EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
+    "history": (
+        "The next best products for a customer",
+        {
+            "history": [
+                "lamp-1",
+                {"product_id": "rug-2", "event": "view", "timestamp": "2026-11-20T09:30:00Z"},
+            ],
+            "event_weights": {"view": 0.2},
+            "repeat_after_days": 30,
+            "limit": 5,
+        },
+    ),
+    "product page": ("What goes with the product being looked at", {"context_product": "lamp-1"}),
+    "basket": ("What goes with a basket", {"context_products": ["lamp-1", "bulb-7"]}),
+    "buy again": ("Only what was bought before", {"history": ["coffee-1"], "buy_again": True}),
+    "similar": ("Products like a product", {"decision": "similar", "product": "lamp-1"}),
+    "rank": (
+        "A search result in this customer's order",
+        {"decision": "rank", "products": ["rug-2", "lamp-3"], "history": ["lamp-1"]},
+    ),
+    "trending": ("What is popular now", {"decision": "trending", "limit": 20}),
+    "filters": (
+        "Filters on any attribute",
+        {
+            "include": {
+                "category": ["Lamps", "Rugs"],
+                "price": {"min": 10, "max": 50},
+                "tags": {"any": ["oak", "linen"], "not": ["outlet"]},
+                "available_from": {"min": "2026-09-01T00:00:00Z"},
+            },
+            "exclude": {"brand": "Acme"},
+            "exclude_products": ["lamp-9"],
+        },
+    ),
+    "merchandising": (
+        "A promotion, a quota, exploration of new products, a minimum score",
+        {
+            "history": ["lamp-1"],
+            "promote": {"share": 0.2, "where": {"brand": "Own brand"}},
+            "diversity": {"attribute": "category", "at_most": 3},
+            "explore": {"share": 0.1, "newer_than_days": 14},
+            "minimum_score": 0.05,
+            "decision_id": "mail-2026-48-customer-17",
+        },
+    ),
+}
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["status", "code", "path", "message"],
+            "properties": {
+                "status": {"type": "integer", "const": 400},
+                "code": {"type": "string", "const": "BadRequestError"},
+                "path": {"type": "string", "description": "Where, as a JSON path: $.limit"},
+                "message": {"type": "string"},
+            },
+        }
+    },
+}
+
+
+def document() -> dict[str, Any]:
+    """The whole document."""
+    _, components = msgspec.json.schema_components(
+        (ProductRequest, ProductResponse), ref_template="#/components/schemas/{name}"
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "nextbest decisions",
+            "version": "1",
+            "description": "The payload of the next-best-product Lambda, and the body of the same "
+            "behind an HTTP API. docs/decisions.md explains every field.",
+        },
+        "paths": {PATH: {"post": _operation()}},
+        "components": {"schemas": {**components, "BadRequest": _ERROR}},
+    }
+
+
+def _operation() -> dict[str, Any]:
+    examples = {
+        name: {"summary": summary, "value": value} for name, (summary, value) in EXAMPLES.items()
+    }
+    return {
+        "operationId": "decide",
+        "summary": "Ask for products: next-best-product, similar, rank or trending",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {**_schema("ProductRequest"), "examples": examples}},
+        },
+        "responses": {
+            "200": _response("Products with reasons and propensities", "ProductResponse"),
+            "400": _response("A request that breaks the contract", "BadRequest"),
+        },
+    }
+
+
+def _response(description: str, name: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": _schema(name)}}
+
+
+def _schema(name: str) -> dict[str, Any]:
+    return {"schema": {"$ref": f"#/components/schemas/{name}"}}
+
+
+def as_json() -> str:
+    return json.dumps(document(), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_FILE
+    target.write_text(as_json(), encoding="utf-8")

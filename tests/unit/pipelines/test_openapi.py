@@ -1,0 +1,49 @@
+"""The OpenAPI document is the contracts', complete, and its examples are good requests."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from inference.contracts import ProductAnswer, ProductRequest, ProductResponse, decode_request
+from pipelines import openapi
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_the_file_is_current() -> None:
+    found = (ROOT / openapi.DEFAULT_FILE).read_text(encoding="utf-8")
+    assert found == openapi.as_json(), "run: python -m pipelines.openapi"
+
+
+@pytest.mark.parametrize("name", openapi.EXAMPLES)
+def test_every_example_is_a_good_request(name: str) -> None:
+    decode_request(json.dumps(openapi.EXAMPLES[name][1]))
+
+
+def test_every_reference_leads_somewhere() -> None:
+    document = openapi.document()
+
+    def references(node: Any) -> set[str]:
+        if isinstance(node, dict):
+            own = {node["$ref"]} if "$ref" in node else set()
+            return own.union(*(references(value) for value in node.values()))
+        return (
+            set().union(*(references(value) for value in node)) if isinstance(node, list) else set()
+        )
+
+    for reference in references(document):
+        assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize("struct", [ProductRequest, ProductAnswer, ProductResponse])
+def test_the_guide_names_every_field(struct: type[msgspec.Struct]) -> None:
+    text = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    first_cells = " ".join(re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE))
+    named = set(re.findall(r"`([a-z_]+)`", first_cells))
+    assert {field.encode_name for field in msgspec.structs.fields(struct)} <= named
