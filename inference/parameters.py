@@ -13,10 +13,10 @@ class ServingParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     `decay` weighs the history for the matrix's `recent` values, `lasting_decay` for its `lasting`
     ones, which count `lasting_weight` times. Both sets of weights are divided by their sum to the
     `history_power`: at 1 a long history scores no higher than a short one, at 0 every event adds.
-    `new_trend_weight` stands in for `trend_weight` where what was seen is excluded: what sells
-    tells more about something new than about the same again. The factors, where the artefact has them, re-rank the best `rerank_candidates` with weight
-    `factor_weight`; `factor_alpha` is the confidence of one interaction in their least squares
-    (implicit ALS, Hu et al. 2008).
+    `new_trend_weight` stands in for `trend_weight` where the request excludes what was seen: what
+    sells tells more about something new than about the same again. The factors, where the artefact
+    has them, re-rank the best `rerank_candidates` with weight `factor_weight`; `factor_alpha` is
+    the confidence of one interaction in their least squares (implicit ALS, Hu et al. 2008).
     """
 
     neighbours_weight: float = 1.0

@@ -151,7 +151,12 @@ def _trend_weight(
         return 0.0
     if request.decision == "trending":
         return _TREND_ALONE
-    return parameters.trend_weight if personal else parameters.trend_weight or _TREND_ALONE
+    weight = parameters.trend_weight
+    if parameters.new_trend_weight is not None and (
+        request.exclude_seen or request.exclude_purchased
+    ):
+        weight = parameters.new_trend_weight
+    return weight if personal else weight or _TREND_ALONE
 
 
 def _banned(

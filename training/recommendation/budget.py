@@ -19,13 +19,13 @@ _SPARSE_FLOPS = 1.0e9
 _SPARSE_ENTRIES = 2.5e7
 _DENSE_ENTRIES = 4e8
 _TRIAL_ENTRIES = 1e8
-_SEARCH_SHARE = 0.6
+_MARGIN = 0.1
 _WINDOW = 20
 _SCORED_ENTRIES = 2.0e8
 
 
 class Budget:
-    """Spends nominal CPU seconds; two fifths of `seconds` are kept for the final fits."""
+    """Spends nominal CPU seconds, of which the fit after the search keeps what it needs."""
 
     def __init__(self, train: Prepared, customers: int, seconds: float) -> None:
         self.products = train.product_count
@@ -36,7 +36,7 @@ class Budget:
         self.pairs = float((lengths**2).sum())
         self.mean_history = self.interactions / max(1, self.all_customers)
         self.seconds = seconds
-        self.left = seconds * _SEARCH_SHARE
+        self.left = seconds
 
     def allows(self, cost: float) -> bool:
         return cost <= self.left
@@ -51,7 +51,7 @@ class Budget:
             return trial
         spectral = candidate.weight(SPECTRAL) > 0
         if move.part == SPECTRAL:
-            fit = 0.0 if move.field in ("rank", "output_power") else self.vectors(_top(candidate))
+            fit = 0.0 if move.field == "rank" else self.vectors(_top(candidate))
             return trial + fit + self.feature(candidate.spectral.rank)
         if move.part:
             return trial + self.fit(move.part) + 2 * self.feature(0)
@@ -85,6 +85,16 @@ class Budget:
         entries = float(self.products) ** 2
         return 2.0 * entries * rank / _DENSE_FLOPS + entries / _DENSE_ENTRIES
 
+    def fitting(self, rank: int) -> float:
+        """The fit after the search, of everything."""
+        sparse = self.fit(CUSTOMERS) + self.fit("") + self.fit(CONTENT)
+        return sparse + (self.vectors(rank) + self.compiling(rank) if rank else 0.0)
+
+    def reserve(self, rank: int, factors: int) -> None:
+        """Keep what the final fit and the trial of the factors will need, and a margin."""
+        kept = self.fitting(rank) + 2 * self.factors(factors) + _MARGIN * self.seconds
+        self.left = max(0.0, self.seconds - kept)
+
     def factors(self, count: int) -> float:
         """Alternating least squares of 10 iterations."""
         rows = self.products + self.all_customers
@@ -106,7 +116,7 @@ def ranks_within(budget: Budget) -> tuple[int, ...]:
         rank
         for rank in RANKS
         if rank <= most
-        and 2 * budget.vectors(rank) + budget.compiling(rank) <= budget.seconds / 3
+        and budget.fitting(rank) <= budget.seconds / 2
         and budget.vectors(rank) + 4 * budget.feature(rank) <= budget.seconds / 4
     )
 

@@ -6,7 +6,7 @@ import msgspec
 
 from inference.parameters import ServingParameters
 
-HISTORY_LENGTH = 200
+HISTORY_LENGTH = 1000
 RERANK_CANDIDATES = 500
 TYPICAL_EVENTS = 10
 RECENT, LASTING = "recent", "lasting"
@@ -31,7 +31,6 @@ class CooccurrenceParameters(msgspec.Struct, frozen=True):
 class SpectralParameters(msgspec.Struct, frozen=True):
     customer_power: float = 0.35
     item_power: float = 0.45
-    output_power: float = 0.35
     rank: int = 256
 
 
@@ -93,7 +92,7 @@ def serving_parameters(
         rerank_candidates=RERANK_CANDIDATES,
         repeat_weight=parameters.repeat_weight,
         trend_weight=parameters.trend_weight,
-        new_trend_weight=parameters.new_trend_weight,
+        new_trend_weight=None if parameters.exclude_seen else parameters.new_trend_weight,
         decay=parameters.decay,
         history_length=HISTORY_LENGTH,
         repeat_half_life_days=parameters.repeat_half_life_days,

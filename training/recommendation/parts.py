@@ -92,7 +92,7 @@ class Parts:
 
         found, counts = self._once("vectors", (inner.customer_power, inner.item_power), vectors)
         return self._once(
-            SPECTRAL, inner, lambda: filter_of(found, counts, inner.rank, inner.output_power)
+            SPECTRAL, inner, lambda: filter_of(found, counts, inner.rank, inner.item_power)
         )
 
     def prior(self, half_life_days: float) -> np.ndarray:

@@ -194,13 +194,26 @@ def split_by_order(customers: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def split_at_random(customers: np.ndarray, *, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """A tenth of the interactions is test, another validation; a customer's first stays train."""
-    drawn = np.random.default_rng(seed).random(len(customers))
-    split = np.where(
-        drawn < _HELD_SHARE, TEST, np.where(drawn < 2 * _HELD_SHARE, VALIDATION, TRAIN)
-    )
-    split[np.diff(customers, prepend=-1) != 0] = TRAIN
-    return split.astype(np.int8), {"start": None, "validation": None, "test": None, "end": None}
+    """Of each customer's interactions a tenth is test and a tenth validation, at least one each.
+
+    A customer with fewer than three is all train. `customers` must be sorted.
+    """
+    split = np.zeros(len(customers), dtype=np.int8)
+    for code in (TEST, VALIDATION):
+        hold_out(split, customers, code=code, least=3 if code == TEST else 2, seed=seed + code)
+    return split, {"start": None, "validation": None, "test": None, "end": None}
+
+
+def hold_out(split: np.ndarray, customers: np.ndarray, *, code: int, least: int, seed: int) -> None:
+    """Turn a tenth of each customer's TRAIN interactions into `code`, of those who have `least`."""
+    rows = np.flatnonzero(split == TRAIN)
+    owners = customers[rows]
+    drawn = np.random.default_rng(seed).random(len(rows))
+    rows, owners = rows[np.lexsort((drawn, owners))], np.sort(owners)
+    counts = np.bincount(owners, minlength=int(customers.max(initial=0)) + 1)
+    place = np.arange(len(rows)) - (np.cumsum(counts) - counts)[owners]
+    held = np.where(counts >= least, np.maximum(1, np.round(_HELD_SHARE * counts)), 0)
+    split[rows[place < held[owners]]] = code
 
 
 def _baskets(

@@ -46,9 +46,8 @@ GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
         "idf_power": (0.5, 1.0, 1.5, 2.0),
     },
     SPECTRAL: {
-        "output_power": (0.15, 0.25, 0.35, 0.45, 0.55),
         "customer_power": (0.2, 0.35, 0.5, 0.65),
-        "item_power": (0.3, 0.45, 0.6),
+        "item_power": (0.35, 0.45, 0.55),
     },
 }
 VALUES: dict[str, tuple[float, ...]] = {

@@ -14,11 +14,11 @@ _OVERSAMPLING = 32
 
 
 class SpectralFilter(ItemToItemModel):
-    """M = D^-`output_power` V V' D^`output_power` with V the first `rank` right singular vectors
-    of D_u^-`customer_power` X D_i^-`item_power`, D_i the products' counts.
+    """M = D_i^-`item_power` V V' D_i^`item_power` with V the first `rank` right singular vectors
+    of D_u^-`customer_power` X D_i^-`item_power`, D_i the products' and D_u the customers' counts.
 
-    The generalised ideal low-pass filter of GF-CF (Shen et al. 2021); the exponents and the output
-    power are free. Kept as two thin matrices: `matrix_` is a `LowRank`.
+    The ideal low-pass filter of GF-CF (Shen et al. 2021) with free exponents. Kept as two thin
+    matrices: `matrix_` is a `LowRank`.
     """
 
     def __init__(
@@ -26,14 +26,12 @@ class SpectralFilter(ItemToItemModel):
         customer_power: float = 0.35,
         item_power: float = 0.45,
         rank: int = 512,
-        output_power: float = 0.35,
         iterations: int = 3,
         random_state: int = 0,
     ) -> None:
         self.customer_power = customer_power
         self.item_power = item_power
         self.rank = rank
-        self.output_power = output_power
         self.iterations = iterations
         self.random_state = random_state
 
@@ -45,13 +43,13 @@ class SpectralFilter(ItemToItemModel):
             iterations=self.iterations,
             random_state=self.random_state,
         )
-        self.matrix_ = filter_of(vectors, item_counts(seen), self.rank, self.output_power)
+        self.matrix_ = filter_of(vectors, item_counts(seen), self.rank, self.item_power)
         return self
 
 
-def filter_of(vectors: np.ndarray, counts: np.ndarray, rank: int, output_power: float) -> LowRank:
+def filter_of(vectors: np.ndarray, counts: np.ndarray, rank: int, item_power: float) -> LowRank:
     """The low-pass matrix of the first `rank` of `vectors` (products, r)."""
-    scale = (counts**output_power).astype(np.float32)[:, None]
+    scale = (counts**item_power).astype(np.float32)[:, None]
     kept = vectors[:, :rank]
     # Contiguous: a BLAS product of a transposed view is slower by half.
     part = unit_rows(LowRank(kept / scale, np.ascontiguousarray((kept * scale).T)))

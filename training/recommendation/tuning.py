@@ -97,11 +97,13 @@ class Tuner:
         self.train, self.histories, self.report = train, histories, report
         self.configuration, self.budget = configuration, budget
         self.ranks = ranks_within(budget)
+        rank = self.ranks[-1] if self.ranks else 0
+        budget.reserve(rank, configuration.factors)
         self.parts = Parts(
             train,
             neighbours=configuration.neighbours,
             seed=configuration.seed,
-            rank=self.ranks[-1] if self.ranks else 0,
+            rank=rank,
         )
         self.kind = train.meta["kind"]
         self.available = self.parts.available()
@@ -202,10 +204,7 @@ class Tuner:
 
     def blend(self, parameters: Parameters) -> np.ndarray:
         """Scores (customers, pool) of everything but the factors."""
-        seldom = parameters.exclude_seen and self.repeats
-        total = self._trend(
-            parameters, parameters.new_trend_weight if seldom else parameters.trend_weight
-        )
+        total = self._trend(parameters, parameters.trend_weight)
         for memory in (RECENT, LASTING):
             for part, weight in getattr(parameters, memory).items():
                 total += np.float32(weight) * self._feature(memory, part, parameters)
@@ -266,9 +265,8 @@ class Tuner:
     def try_factors(self) -> None:
         """Whether re-ranking by ALS factors pays; it has to pay for a slower decision."""
         cost = self.budget.factors(self.configuration.factors)
-        if not self.configuration.factors or not self.budget.allows(cost):
+        if not self.configuration.factors or 2 * cost > self.budget.seconds / 3:
             return
-        self.budget.spend(cost)
         best, pool = self.best, self.pool
         model = ItemFactors(self.configuration.factors, random_state=self.configuration.seed)
         model.fit(self.train)

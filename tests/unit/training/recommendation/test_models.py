@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from training.recommendation.matrices import BLOCK_ENTRIES as _BLOCK_ENTRIES, blocked_product, keep_top, unit_rows
+from training.recommendation.matrices import BLOCK_ENTRIES as _BLOCK_ENTRIES
+from training.recommendation.matrices import blocked_product, keep_top, unit_rows
 
 SMALL = st.sampled_from([-1.0, 0.0, 0.0, 0.5, 1.0, 2.0])
 MATRICES = hnp.arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 6)), elements=SMALL)
