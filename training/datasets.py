@@ -28,6 +28,7 @@ MINIMUM_CUSTOMERS = 20
 MINIMUM_PRODUCTS = 5
 FUTURE_TOLERANCE = timedelta(days=1)
 _EXAMPLES = 3
+_EXACT_FLOAT = 2.0**53  # above it not every whole number has a float of its own
 _FIRST_EPOCH = 1e8  # seconds: 1973; a smaller number is a date like 20240101
 
 
@@ -131,6 +132,8 @@ def ids(frame: pd.DataFrame, column: str, *, table: str) -> pd.Series:
         fraction = values.notna() & (values % 1 != 0)
         refuse(frame, fraction, table=table, column=column, rule="an id is no fraction")
         refuse(frame, values.isna(), table=table, column=column, rule="empty id")
+        rule = "too long for a number to hold exactly; make it text"
+        refuse(frame, values.abs() > _EXACT_FLOAT, table=table, column=column, rule=rule)
         return values.astype("int64").astype(str)
     if values.dtype == object:
         kinds = {type(v).__name__ for v in values.head(100_000) if v is not None and v == v}

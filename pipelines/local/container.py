@@ -142,6 +142,17 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+# Run by the interpreter at its start: an image holds packages, not the checkout of somebody who
+# has installed this project in editable mode. What lies outside the interpreter is not found.
+_SITE = """import sys
+def _inside(path):
+    return path.startswith(({own!r}, sys.prefix, sys.base_prefix)) or path == ""
+sys.path[:] = [path for path in sys.path if _inside(path)]
+for hooks in (sys.meta_path, sys.path_hooks):
+    hooks[:] = [h for h in hooks if not str(getattr(h, "__module__", "")).startswith("__editable__")]
+"""
+
+
 def job_environment(root: Path, given: dict[str, str]) -> dict[str, str]:
     """What a container sees: its own variables, this interpreter, nothing of the user's."""
     binaries = root / "bin"
@@ -151,6 +162,9 @@ def job_environment(root: Path, given: dict[str, str]) -> dict[str, str]:
         if not link.exists():
             link.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
             link.chmod(0o755)
+    site = root / "site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(_SITE.format(own=str(root)), encoding="utf-8")
     kept = {name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ}
     return {
         **kept,
@@ -163,6 +177,7 @@ def job_environment(root: Path, given: dict[str, str]) -> dict[str, str]:
         "NEXTBEST_ML_ROOT": str(root),
         "NEXTBEST_SKIP_INSTALL": "1",  # this interpreter is the image: it holds the requirements
         **{name: value.replace(_ML, str(root)) for name, value in given.items()},
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(site), given.get("PYTHONPATH")))),
     }
 
 

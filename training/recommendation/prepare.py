@@ -164,7 +164,7 @@ def _catalogue(products: pd.DataFrame | None, product_ids: pd.Index) -> dict[str
 
 
 def _attribute(column: pd.Series) -> dict[str, Any] | None:
-    if pd.api.types.is_bool_dtype(column):
+    if _holds_truths(column):
         column = column.map({True: "true", False: "false"})
     elif pd.api.types.is_numeric_dtype(column):
         numbers = column.astype(float)
@@ -176,6 +176,14 @@ def _attribute(column: pd.Series) -> dict[str, Any] | None:
     code = {value: number for number, value in enumerate(values)}
     codes = [-1 if text is None else code[text] for text in texts]
     return {"type": "category", "values": values, "codes": codes}
+
+
+def _holds_truths(column: pd.Series) -> bool:
+    """Whether all that is there is true or false; with gaps pandas calls such a column object."""
+    if column.dtype != object:
+        return bool(pd.api.types.is_bool_dtype(column))
+    present = column.dropna()
+    return len(present) > 0 and all(isinstance(value, bool | np.bool_) for value in present)
 
 
 def _text(value: Any) -> str | None:
