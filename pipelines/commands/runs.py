@@ -15,7 +15,7 @@ from rich.text import Text
 
 from pipelines.console import JsonOption, StageOption, console, print_json
 from pipelines.errors import RunError
-from pipelines.jobs import last_log_line
+from pipelines.jobs import JobView, last_log_line
 from pipelines.runs import RunView, StateView, list_runs, retry_run, show_run, stop_run
 from pipelines.stage import Stage, open_stage
 from pipelines.workspace import Run
@@ -146,9 +146,18 @@ def _parts(view: RunView, line: str | None) -> Iterator[Table | Text]:
         yield Text(f"  {reason}")
     if view.error:
         yield Text(f"  {view.error}: {view.cause or 'no cause given'}", style="red")
+        for job in _failed_jobs(view):
+            yield Text(f"  {job.name}: {job.reason}", style="red")
         yield Text(
             f"  logs: nextbest runs logs {view.name}   again: nextbest runs retry {view.name}"
         )
+
+
+def _failed_jobs(view: RunView) -> list[JobView]:
+    """Jobs that failed of something the run's cause does not tell; three at most."""
+    failed = [job for job in view.jobs if job.status == "Failed" and job.reason]
+    untold = [job for job in failed if str(job.reason) not in (view.cause or "")]
+    return untold[:3]
 
 
 def _state_span(state: StateView, view: RunView) -> str:

@@ -32,6 +32,7 @@ STOP_GRACE_SECONDS = 5.0
 CHECKPOINT_SECONDS = 2.0
 _PR_SET_PDEATHSIG = 1
 _ML = "/opt/ml"
+_TOOLKITS_OWN = ("sagemaker_", "_tuning_")  # hyperparameters that a script is not given
 
 
 class ClientFault(Exception):
@@ -148,8 +149,10 @@ _SITE = """import sys
 def _inside(path):
     return path.startswith(({own!r}, sys.prefix, sys.base_prefix)) or path == ""
 sys.path[:] = [path for path in sys.path if _inside(path)]
+def _editable(hook):
+    return str(getattr(hook, "__module__", "")).startswith("__editable__")
 for hooks in (sys.meta_path, sys.path_hooks):
-    hooks[:] = [h for h in hooks if not str(getattr(h, "__module__", "")).startswith("__editable__")]
+    hooks[:] = [hook for hook in hooks if not _editable(hook)]
 """
 
 
@@ -272,7 +275,7 @@ def _script(
     unpack_source(container.s3, source, code)
     arguments: list[str] = []
     for name, value in sorted(parameters.items()):
-        if not name.startswith("sagemaker_"):
+        if not name.startswith(_TOOLKITS_OWN):
             arguments += [f"--{name}", _unquoted(value)]
     return [sys.executable, program, *arguments], code
 
@@ -294,7 +297,7 @@ def _training_environment(
     root: Path, request: dict[str, Any], parameters: dict[str, str], code: Path
 ) -> dict[str, str]:
     channels = [c["ChannelName"] for c in request.get("InputDataConfig", [])]
-    own = {k: _unquoted(v) for k, v in parameters.items() if not k.startswith("sagemaker_")}
+    own = {k: _unquoted(v) for k, v in parameters.items() if not k.startswith(_TOOLKITS_OWN)}
     return {
         **request.get("Environment", {}),
         "SM_MODEL_DIR": str(root / "model"),

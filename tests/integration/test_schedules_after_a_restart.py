@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -70,20 +71,40 @@ def test_a_past_schedule_does_not_fire_again(tmp_path, monkeypatch, without, aga
         cloud.down(tmp_path)
 
 
-def test_a_rate_goes_on_counting_and_a_changed_time_counts(tmp_path):
+def make_an_hour_older(root):
+    """The saved schedules' creation, an hour back: longer ago than any rate here."""
+    path = root / ".nextbest" / "state" / "scheduler.json"
+    text = path.read_text()
+    older = re.sub(r'("CreationDate": )([0-9.]+)', lambda m: f"{m[1]}{float(m[2]) - 3600}", text)
+    assert older != text
+    path.write_text(older)
+
+
+@pytest.mark.parametrize(("without", "again"), [("", 0), ("remember_when_schedules_fired", 1)])
+def test_a_rate_goes_on_counting(tmp_path, monkeypatch, without, again):
+    monkeypatch.setitem(os.environ, "NEXTBEST_WITHOUT_CORRECTIONS", without)
     stage = open_stage("local", root=tmp_path)
     try:
         make_machine(stage)
-        scheduler = stage.client("scheduler")
-        scheduler.create_schedule(**definition("moved", at(1)))
-        wait_for(stage, "moved", 1)
-        scheduler.update_schedule(**definition("moved", at(1)))
-        wait_for(stage, "moved", 2)
-        scheduler.create_schedule(**definition("often", "rate(1 minute)"))
-        scheduler.update_schedule(**definition("moved", "rate(1 minute)"))
+        stage.client("scheduler").create_schedule(**definition("often", "rate(1 minute)"))
+        time.sleep(1.5)
         cloud.down(tmp_path)
+        make_an_hour_older(tmp_path)
         stage = open_stage("local", root=tmp_path)
         time.sleep(2.5)
-        assert fired(stage) == {"moved": 2}
+        assert fired(stage).get("often", 0) == again
     finally:
         cloud.down(tmp_path)
+
+
+def test_a_schedule_that_is_changed_counts_anew(local_stage):
+    make_machine(local_stage)
+    scheduler = local_stage.client("scheduler")
+    scheduler.create_schedule(**definition("moved", at(1)))
+    wait_for(local_stage, "moved", 1)
+    scheduler.update_schedule(**definition("moved", at(1)))
+    wait_for(local_stage, "moved", 2)
+    scheduler.update_schedule(**definition("moved", "rate(1 minute)"))
+    time.sleep(2.5)
+    assert fired(local_stage)["moved"] == 2
+    scheduler.delete_schedule(Name="moved")

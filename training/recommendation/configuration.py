@@ -12,6 +12,7 @@ class RecommenderConfiguration(msgspec.Struct, frozen=True):
     """Flat, with defaults; the same for every data set.
 
     - `seed`: of every sample drawn.
+    - `search_seed`: where the search for parameters begins; tuning jobs try one after the other.
     - `holdout_days`: length of the test window; 0 lets the job choose (a tenth of the span, 1 to
       28 days). Data without times holds out each customer's last interaction.
     - `k`: length of the list that metrics and the gate look at.
@@ -24,6 +25,7 @@ class RecommenderConfiguration(msgspec.Struct, frozen=True):
     """
 
     seed: Annotated[int, Meta(ge=0)] = 0
+    search_seed: Annotated[int, Meta(ge=0)] = 0
     holdout_days: Annotated[float, Meta(ge=0, le=365)] = 0.0
     k: Annotated[int, Meta(ge=1, le=100)] = 10
     neighbours: Annotated[int, Meta(ge=1, le=1000)] = 200
