@@ -77,7 +77,7 @@ def import_(
         return
     console.print(render_profile(profile))
     for note in profile["notes"]:
-        console.print(f"  {note}", style="dim", markup=False)
+        console.print(f"  {note}", style="dim", markup=False, soft_wrap=True)
     console.print(where, markup=False, soft_wrap=True)
 
 

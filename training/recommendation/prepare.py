@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from training.configuration import parse
-from training.datasets import Dataset, read_dataset
+from training.datasets import Dataset, holds_lists, read_dataset
 from training.errors import NotEnoughDataError
 from training.job import Job
 from training.recommendation.configuration import RecommenderConfiguration
@@ -164,6 +164,8 @@ def _catalogue(products: pd.DataFrame | None, product_ids: pd.Index) -> dict[str
 
 
 def _attribute(column: pd.Series) -> dict[str, Any] | None:
+    if holds_lists(column):
+        return None  # tags: not one value a product
     if _holds_truths(column):
         column = column.map({True: "true", False: "false"})
     elif pd.api.types.is_numeric_dtype(column):
