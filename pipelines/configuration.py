@@ -30,7 +30,7 @@ import msgspec
 from msgspec import Meta
 
 from pipelines.errors import StageError
-from training.configuration import refuse_unknown_keys
+from training.configuration import explain, refuse_unknown_keys
 from training.errors import ConfigurationError
 
 FILE_NAME = "nextbest.toml"
@@ -74,7 +74,7 @@ def with_tuning(
     try:
         return msgspec.convert({**msgspec.to_builtins(runs), **values}, RunConfiguration)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"[runs]: {error}") from error
+        raise ConfigurationError(f"[runs]: {explain(error, values)}") from error
 
 
 class ProjectConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

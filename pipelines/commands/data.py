@@ -43,7 +43,7 @@ def import_(
     """Check a file or folder and make it the tenant's newest data set."""
     from pipelines import data  # pulls in pandas
 
-    mapping = parse_assignments(map_)
+    mapping = parse_assignments(map_, option="--map", example="customer_id=user")
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

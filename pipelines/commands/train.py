@@ -8,6 +8,7 @@ import typer
 
 from pipelines.commands.runs import watch_to_end
 from pipelines.console import SetOption, StageOption, TenantOption, console, parse_assignments
+from pipelines.stacks import require_tenant
 from pipelines.workspace import Workspace
 
 
@@ -27,6 +28,7 @@ def train(
 ) -> None:
     """Train a model on the tenant's newest data; release it if it passes the gate."""
     workspace = Workspace(stage, tenant)
+    require_tenant(workspace.stage, tenant)
     request = workspace.request(
         kind, parse_assignments(settings), tuning_jobs=tune, tuning_parallel=tune_parallel
     )

@@ -139,4 +139,4 @@ def _sum_up(console: Console, steps: Steps, run: Run, *, tenant: str) -> None:
         "nextbest data import YOUR.csv --tenant YOU --map customer_id=… --map product_id=…",
         "nextbest local down",
     ):
-        console.print(f"  {line}", markup=False)
+        console.print(f"  {line}", markup=False, soft_wrap=True)

@@ -60,6 +60,19 @@ def test_a_killed_server_is_started_again(root):
     assert cloud.up(root).pid != first.pid
 
 
+@pytest.mark.parametrize("lost", ["not JSON", ""])
+def test_a_lost_record_does_not_make_a_second_server(root, lost):
+    first = cloud.up(root)
+    (root / ".nextbest" / "server.json").write_text(lost)
+    assert cloud.status(root) is None
+    second = cloud.up(root)
+    assert second.pid != first.pid
+    assert not psutil.pid_exists(first.pid)
+    (root / ".nextbest" / "server.json").unlink()
+    assert cloud.down(root)
+    assert not psutil.pid_exists(second.pid)
+
+
 def test_two_folders_do_not_disturb_each_other(root, local_stage):
     other = open_stage("local", root=root)
     assert other.endpoint_url != local_stage.endpoint_url

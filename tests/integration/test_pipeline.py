@@ -55,7 +55,7 @@ def test_a_second_deploy_changes_nothing(deployed_stage):
 def test_an_unknown_tenant_is_refused(deployed_stage):
     with pytest.raises(TenantError, match="nextbest tenant add nobody"):
         stacks.require_tenant(deployed_stage, "nobody")
-    with pytest.raises(DecisionError, match="no live version"):
+    with pytest.raises(DecisionError, match="nextbest tenant add nobody"):
         decisions.decide(deployed_stage, "nobody", {})
 
 
