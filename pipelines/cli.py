@@ -59,7 +59,7 @@ def main() -> None:
         _fail(type(error).__name__, str(error))
     except EndpointConnectionError as error:
         _fail("StageError", f"{error}; is the stage up? nextbest local status")
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, OSError) as error:
         _fail(type(error).__name__, str(error))
 
 

@@ -149,8 +149,19 @@ def job_log(stage: Stage, job: JobView) -> Iterator[tuple[datetime, str]]:
 
 
 def last_log_line(stage: Stage, job: JobView) -> str | None:
-    """The newest line a job has logged."""
-    line = None
-    for _, line in job_log(stage, job):  # noqa: B007  (only the last one is wanted)
-        pass
-    return line
+    """The newest line a job has logged, without reading the rest."""
+    client, group = stage.client("logs"), _LOG_GROUPS.get(job.type)
+    if group is None:
+        return None
+    try:
+        streams = client.describe_log_streams(
+            logGroupName=group, logStreamNamePrefix=f"{job.name}/"
+        )["logStreams"]
+    except client.exceptions.ResourceNotFoundException:
+        return None
+    for stream in streams[-1:]:
+        events = client.get_log_events(
+            logGroupName=group, logStreamName=stream["logStreamName"], limit=1, startFromHead=False
+        )["events"]
+        return str(events[-1]["message"]).rstrip() if events else None
+    return None

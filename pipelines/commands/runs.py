@@ -101,7 +101,7 @@ def watch_to_end(run: Run) -> RunView:
     try:
         with Live(console=console, refresh_per_second=8, transient=False) as live:
             for view in run.watch():
-                live.update(render_run(view, _last_line(run.stage, view)))
+                live.update(render_run(view, last_line(run.stage, view)))
     except KeyboardInterrupt:
         console.print(
             f"\n{run.name} goes on. Come back with: nextbest runs watch {run.name}\n"
@@ -117,7 +117,8 @@ def watch_to_end(run: Run) -> RunView:
     return view
 
 
-def _last_line(stage: Stage, view: RunView) -> str | None:
+def last_line(stage: Stage, view: RunView) -> str | None:
+    """What the job under way has logged last, if one is."""
     running = [job for job in view.jobs if not job.has_ended]
     return last_log_line(stage, running[-1]) if running else None
 

@@ -78,6 +78,20 @@ def test_decisions_have_exact_reasons(released, workspace):
         assert total == pytest.approx(product["score"], rel=1e-9)
 
 
+def test_a_decision_leaves_one_line_that_tells_on_nobody(released, workspace):
+    answer = workspace.decide({"customer_id": "customer-4711", "history": ["secret-product"]})
+    group = f"/aws/lambda/{workspace.stage.function('acme', 'next-best-product')}"
+    events = workspace.stage.client("logs").filter_log_events(logGroupName=group)["events"]
+    lines = [event["message"] for event in events if answer["decision_id"] in event["message"]]
+    assert len(lines) == 1
+    line = json.loads(lines[0])
+    assert (line["run"], line["tenant"], line["stage"]) == (released.name, "acme", "local")
+    assert line["request_id"]
+    assert line["unknown_products"] == 1
+    assert not [event for event in events if "4711" in event["message"]]
+    assert not [event for event in events if "secret-product" in event["message"]]
+
+
 @pytest.mark.parametrize(
     ("request_", "path"),
     [({"limit": 0}, "$.limit"), ({"history": [{}]}, "$.history[0]"), ({"x": 1}, "$"), ([], "$")],

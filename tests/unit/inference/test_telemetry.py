@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 from typing import Any
 
@@ -14,21 +13,16 @@ from inference.telemetry import DIMENSIONS, open_telemetry
 from tests.unit.inference import small_model
 
 SECRET = "customer-4711"
-_NUMBERS = itertools.count()
 
 
 def line_of(answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("NEXTBEST_STAGE", "local")
     monkeypatch.setenv("NEXTBEST_TENANT", "acme")
     stream = io.StringIO()
-    # A logger keeps the stream it was first given: every line here has a service of its own.
-    service = f"service-{next(_NUMBERS)}"
-    telemetry = open_telemetry(service=service, model="recommender", stream=stream)
+    telemetry = open_telemetry(service="next-best-product", model="recommender", stream=stream)
     telemetry.decided(answer, request_id="request-1", latency_ms=1.23456)
     (line,) = stream.getvalue().splitlines()
-    found = dict(json.loads(line))
-    assert found["service"] == service
-    return found
+    return dict(json.loads(line))
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +56,8 @@ def test_every_metric_and_dimension_of_the_format_is_in_the_line(
     (directive,) = line["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "nextbest"
     assert directive["Dimensions"] == [list(DIMENSIONS)]
-    assert [line[name] for name in DIMENSIONS[1:]] == ["local", "acme", "recommender"]
+    values = [line[name] for name in DIMENSIONS]
+    assert values == ["next-best-product", "local", "acme", "recommender"]
     for metric in directive["Metrics"]:
         assert isinstance(line[metric["Name"]], int | float)
     assert isinstance(line["_aws"]["Timestamp"], int)
