@@ -265,6 +265,26 @@ def keep_environment_names_in_state_machines() -> None:
     stepfunctions._convert_keys_to_sfn_convention = convert
 
 
+def compare_with_the_value_at_a_path() -> None:
+    """A Choice by `StringGreaterThanPath` and its like never holds: an older run went live last."""
+    from ministack.services import stepfunctions
+
+    original = stepfunctions._evaluate_rule
+    kinds = ("LessThan", "GreaterThan", "LessThanEquals", "GreaterThanEquals")
+    names = [f"String{kind}" for kind in kinds]
+    names += [f"Timestamp{kind}" for kind in ("Equals", *kinds)]
+
+    def evaluate(rule: dict, data: Any, context: dict | None = None) -> bool:
+        name = next((name for name in names if f"{name}Path" in rule), None)
+        if name is None:
+            return bool(original(rule, data, context))
+        other = stepfunctions._resolve_path_or_ctx(rule[f"{name}Path"], data, context)
+        literal = {"Variable": rule["Variable"], name: other}
+        return isinstance(other, str) and bool(original(literal, data, context))
+
+    stepfunctions._evaluate_rule = evaluate
+
+
 def tick_schedules_every_second() -> None:
     """Schedules are looked at every 10 s; a schedule of seconds in a test wants less."""
     from ministack.services import scheduler
@@ -282,5 +302,6 @@ CORRECTIONS = (
     start_the_same_execution_once,
     read_s3_objects_in_state_machines,
     keep_environment_names_in_state_machines,
+    compare_with_the_value_at_a_path,
     tick_schedules_every_second,
 )

@@ -158,6 +158,32 @@ def test_environment_names_stay_as_they_are(both):
     assert bare != corrected
 
 
+@pytest.mark.parametrize(
+    ("operator", "a", "b", "holds"),
+    [
+        ("StringGreaterThanPath", "b", "a", True),
+        ("StringGreaterThanPath", "a", "a", False),
+        ("StringLessThanPath", "a", "b", True),
+        ("StringGreaterThanEqualsPath", "a", "a", True),
+        ("StringLessThanEqualsPath", "b", "a", False),
+        ("TimestampGreaterThanPath", "2026-01-01T01:00:00Z", "2026-01-01T00:00:00Z", True),
+        ("TimestampEqualsPath", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z", False),
+    ],
+)
+def test_a_choice_compares_with_the_value_at_a_path(both, operator, a, b, holds):
+    rule = {"Variable": "$.a", operator: "$.b", "Next": "Yes"}
+    states = {
+        "Put": {"Type": "Pass", "Result": {"a": a, "b": b}, "Next": "Ask"},
+        "Ask": {"Type": "Choice", "Choices": [rule], "Default": "No"},
+        "Yes": {"Type": "Pass", "Result": "yes", "End": True},
+        "No": {"Type": "Pass", "Result": "no", "End": True},
+    }
+    definition = {"StartAt": "Put", "States": states}
+    name = f"compare-{operator}-{a < b}-{holds}".replace(":", "")
+    corrected, bare = [json.loads(run(stage, name, definition)["output"]) for stage in both]
+    assert (corrected, bare) == ("yes" if holds else "no", "no")
+
+
 def test_starting_the_same_execution_twice_is_starting_it_once(both):
     pause = {"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 5, "End": True}}}
     results = []

@@ -168,6 +168,33 @@ def test_two_runs_at_once_end_on_the_newer(workspace):
     assert [m.run for m in workspace.models() if m.is_live] == [second.name]
 
 
+def test_an_older_run_that_ends_last_is_superseded(workspace):
+    """Regression: the emulator took the rule that tells the newer one for false, always."""
+    stage = workspace.stage
+    older = "2000-01-01T00:00:00Z"
+    live = next(model for model in workspace.models() if model.is_live)
+    artifacts = live.model.removesuffix("/model.tar.gz")
+    client = stage.client("stepfunctions")
+    started = client.start_execution(
+        stateMachineArn=stage.machine_arn("release-model"),
+        input=json.dumps(
+            {
+                "tenant": "acme",
+                "kind": "recommender",
+                "run": "older",
+                "started_at": older,
+                "function": stage.function("acme", "next-best-product"),
+                "artifacts": artifacts,
+                "golden": stage.uri(f"{stage.run_prefix('acme', live.run)}/evaluation/golden.json"),
+            }
+        ),
+    )["executionArn"]
+    while (found := client.describe_execution(executionArn=started))["status"] == "RUNNING":
+        time.sleep(0.2)
+    assert json.loads(found["output"])["outcome"] == "superseded"
+    assert next(m.version for m in workspace.models() if m.is_live) == live.version
+
+
 def test_going_back_is_one_update(workspace):
     versions = [m.version for m in workspace.models()]
     done = workspace.rollback()

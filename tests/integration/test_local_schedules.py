@@ -108,3 +108,18 @@ def test_a_schedule_that_is_changed_counts_anew(local_stage):
     time.sleep(2.5)
     assert fired(local_stage)["moved"] == 2
     scheduler.delete_schedule(Name="moved")
+
+
+@pytest.mark.parametrize(
+    ("without", "times"), [("", {"soon": 1}), ("tick_schedules_every_second", {})]
+)
+def test_schedules_are_looked_at_every_second(tmp_path, monkeypatch, without, times):
+    monkeypatch.setitem(os.environ, "NEXTBEST_WITHOUT_CORRECTIONS", without)
+    stage = open_stage("local", root=tmp_path)
+    try:
+        make_machine(stage)
+        stage.client("scheduler").create_schedule(**definition("soon", at(1)))
+        time.sleep(4)
+        assert fired(stage) == times
+    finally:
+        cloud.down(tmp_path)
