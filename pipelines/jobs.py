@@ -82,6 +82,7 @@ def _child_names(client: Any, name: str) -> Iterator[str]:
 
 def _tuning(client: Any, name: str) -> JobView:
     job = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+    best = job.get("BestTrainingJob", {}).get("FinalHyperParameterTuningJobObjectiveMetric")
     return JobView(
         name=name,
         type="tuning",
@@ -89,7 +90,7 @@ def _tuning(client: Any, name: str) -> JobView:
         created_at=job["CreationTime"],
         ended_at=job.get("HyperParameterTuningEndTime"),
         reason=job.get("FailureReason"),
-        metrics={},
+        metrics={best["MetricName"]: float(best["Value"])} if best else {},
     )
 
 

@@ -137,7 +137,8 @@ def _parts(view: RunView, line: str | None) -> Iterator[Table | Text]:
         mark = "✓" if state.ended_at else ("✗" if view.has_ended else "…")
         table.add_row(f"  {mark}", state.name, _state_span(state, view))
     yield table
-    metrics = {name: value for job in view.jobs for name, value in job.metrics.items()}
+    telling = [job for job in view.jobs if job.type == "tuning"] or view.jobs
+    metrics = {name: value for job in telling for name, value in job.metrics.items()}
     if metrics:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
         yield Text(f"  {shown}", style="dim")

@@ -179,6 +179,7 @@ def test_a_run_tunes_on_many_machines_and_releases_the_best(workspace):
     assert len(tuning[0].name) <= 32
     assert len(trained) == 3
     scores = {job.name: job.metrics["best_validation_ndcg"] for job in trained}
+    assert tuning[0].metrics == {"best_validation_ndcg": pytest.approx(max(scores.values()))}
     live = next(model for model in workspace.models() if model.is_live)
     assert live.run == run.name
     best = min(name for name, score in scores.items() if score == max(scores.values()))
