@@ -13,6 +13,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ MANIFEST = "manifest.json"
 _CHUNK_BYTES = 1 << 20
 Identity = tuple[int, int, int, int]
 _unpacked: dict[Path, tuple[Identity, str]] = {}
+_FILE_NAME = re.compile(r"[\w-][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def open_artifact(folder: Path, *, kind: str) -> Artifact:
     if manifest.get("kind") != kind:
         raise ArtifactError(f"{folder}: holds a {manifest.get('kind')!r}, expected a {kind!r}")
     for name, expected in manifest["files"].items():
-        _verify(folder / name, expected)
+        _verify(folder, name, expected)
     names = list(manifest["files"])
     return Artifact(
         manifest=manifest,
@@ -97,19 +99,25 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _verify(path: Path, expected: str) -> None:
-    if path.name != str(path.relative_to(path.parent)) or not path.is_file():
+def _verify(folder: Path, name: str, expected: str) -> None:
+    path = folder / name
+    if _FILE_NAME.fullmatch(name) is None or path.is_symlink():
+        raise ArtifactError(
+            f"{folder / MANIFEST} names {name!r}; expected a plain file of its own folder"
+        )
+    if not path.is_file():
         raise ArtifactError(f"{path}: named in the manifest but missing")
     found = known_sha256(path) or _sha256(path)
     if found != expected:
-        raise ArtifactError(f"{path}: sha256 {found[:12]}…, the manifest says {expected[:12]}…")
+        raise ArtifactError(f"{path}: sha256 {found[:12]}…, the manifest says {expected!s:.12}…")
 
 
 def _load(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
         raise ArtifactError(f"{path}: not a plain array: {error}") from error
+    return array
 
 
 def _decode(path: Path) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from importlib.metadata import version
@@ -53,7 +52,6 @@ def root(
 
 def main() -> None:
     """Run the command line; an expected error is one message and exit code 2, no traceback."""
-    os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")
     warnings.filterwarnings("ignore", message='"is" with', category=SyntaxWarning)
     try:
         app()
@@ -61,7 +59,7 @@ def main() -> None:
         _fail(type(error).__name__, str(error))
     except EndpointConnectionError as error:
         _fail("StageError", f"{error}; is the stage up? nextbest local status")
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, OSError) as error:
         _fail(type(error).__name__, str(error))
 
 

@@ -24,15 +24,17 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from pipelines.errors import StageError
-from training.configuration import refuse_unknown_keys
+from training.configuration import explain, refuse_unknown_keys
 from training.errors import ConfigurationError
 
 FILE_NAME = "nextbest.toml"
+MAXIMUM_TUNING_JOBS = 30  # as many values as SageMaker lets a categorical parameter have
 
 
 class StageConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,7 +49,11 @@ class StageConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 class RunConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where jobs run. Spot jobs wait at most `max_wait_seconds` in all, checkpoints included."""
+    """Where jobs run. Spot jobs wait at most `max_wait_seconds` in all, checkpoints included.
+
+    `tuning_jobs`: train so many times, each from another seed of the search, and keep the best;
+    0 trains once. `tuning_parallel`: so many of them at a time.
+    """
 
     instance_type: str = "ml.m5.xlarge"
     instance_count: int = 1
@@ -55,6 +61,20 @@ class RunConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_runtime_seconds: int = 3600
     use_spot: bool = False
     max_wait_seconds: int = 7200
+    tuning_jobs: Annotated[int, Meta(ge=0, le=MAXIMUM_TUNING_JOBS)] = 0
+    tuning_parallel: Annotated[int, Meta(ge=1, le=MAXIMUM_TUNING_JOBS)] = 2
+
+
+def with_tuning(
+    runs: RunConfiguration, *, jobs: int | None, parallel: int | None
+) -> RunConfiguration:
+    """`runs` with other numbers of tuning jobs where given. Raises `ConfigurationError`."""
+    given = {"tuning_jobs": jobs, "tuning_parallel": parallel}
+    values = {key: value for key, value in given.items() if value is not None}
+    try:
+        return msgspec.convert({**msgspec.to_builtins(runs), **values}, RunConfiguration)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"[runs]: {explain(error, values)}") from error
 
 
 class ProjectConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

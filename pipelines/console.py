@@ -25,13 +25,17 @@ SetOption = Annotated[
 ]
 
 
-def parse_assignments(pairs: list[str] | None) -> dict[str, str]:
+def parse_assignments(
+    pairs: list[str] | None, *, option: str = "--set", example: str = "k=20"
+) -> dict[str, str]:
     """`key=value` pairs as a mapping; `ConfigurationError` for one without an equals sign."""
     settings = {}
     for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise ConfigurationError(f"--set {pair!r}: expected KEY=VALUE, e.g. --set k=20")
+            raise ConfigurationError(
+                f"{option} {pair!r}: expected KEY=VALUE, e.g. {option} {example}"
+            )
         settings[key.strip()] = value.strip()
     return settings
 

@@ -25,6 +25,7 @@ from training.datasets import Dataset, build_dataset
 from training.errors import DataQualityError
 
 FORMATS = ("auto", "canonical", "csv", "online-retail", "sequences")
+_READ_SHARE = 0.6  # of an import's time, about
 Progress = Callable[[str, float], None]
 
 
@@ -53,27 +54,34 @@ def read_source(
     """Read and check a file or folder in one of `FORMATS`. Raises `DataQualityError`."""
     if not path.exists():
         raise DataQualityError(f"{path}: there is no such file or folder")
-    progress("reading", 0.0)
-    raw = _read(path, format, mapping or {})
-    progress("checking", 0.4)
+    progress(f"reading {path.name}", 0.0)
+    raw = _read(
+        path,
+        format,
+        mapping or {},
+        progress=lambda share: progress(f"reading {path.name}", _READ_SHARE * share),
+    )
+    progress(f"checking {len(raw.tables['interactions']):,} rows", _READ_SHARE)
     return build_dataset(
         raw.tables, now=now, ordered_by=raw.ordered_by, notes=raw.notes, set_aside=raw.set_aside
     )
 
 
-def _read(path: Path, format: str, mapping: Mapping[str, str]) -> Raw:
+def _read(
+    path: Path, format: str, mapping: Mapping[str, str], *, progress: Callable[[float], None]
+) -> Raw:
     if format not in FORMATS:
         raise DataQualityError(
             f"format {format!r} is unknown; expected one of {', '.join(FORMATS)}"
         )
     if path.is_dir():
-        return canonical.read_folder(path, mapping)
+        return canonical.read_folder(path, mapping, progress=progress)
     found = detect(path) if format == "auto" else format
     if found == "online-retail":
-        return online_retail.read(path)
+        return online_retail.read(path, progress=progress)
     if found == "sequences":
-        return sequences.read(path)
-    return canonical.read_file(path, mapping)
+        return sequences.read(path, progress=progress)
+    return canonical.read_file(path, mapping, progress=progress)
 
 
 def detect(path: Path) -> str:

@@ -31,14 +31,26 @@ def decide(
             FunctionName=function, Qualifier=LIVE, Payload=json.dumps(request).encode()
         )
     except client.exceptions.ResourceNotFoundException as error:
-        raise DecisionError(
-            f"{function} has no live version on stage {stage.name!r}; "
-            f"run: nextbest train recommender --tenant {tenant}"
-        ) from error
+        raise DecisionError(_why_not_there(stage, tenant, function)) from error
     answer = json.loads(reply["Payload"].read() or b"null")
     if "FunctionError" in reply or not isinstance(answer, dict):
         raise DecisionError(f"{function} failed: {_failure(answer)}")
     return answer
+
+
+def _why_not_there(stage: Stage, tenant: str, function: str) -> str:
+    client = stage.client("lambda")
+    try:
+        client.get_function_configuration(FunctionName=function)
+    except client.exceptions.ResourceNotFoundException:
+        return (
+            f"there is no function {function!r} on stage {stage.name!r}: is the tenant known? "
+            f"nextbest tenant list shows them, nextbest tenant add {tenant} makes it"
+        )
+    return (
+        f"{function} has no live version on stage {stage.name!r}; "
+        f"run: nextbest train recommender --tenant {tenant}"
+    )
 
 
 def _failure(answer: object) -> str:

@@ -42,21 +42,56 @@ class JobView:
     def stop(self, stage: Stage) -> None:
         """Ask SageMaker to stop it; one that ends meanwhile is fine."""
         client = stage.client("sagemaker")
-        call = client.stop_training_job if self.type == "training" else client.stop_processing_job
-        key = "TrainingJobName" if self.type == "training" else "ProcessingJobName"
         try:
-            call(**{key: self.name})
+            if self.type == "training":
+                client.stop_training_job(TrainingJobName=self.name)
+            elif self.type == "tuning":
+                client.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=self.name)
+            else:
+                client.stop_processing_job(ProcessingJobName=self.name)
         except ClientError as error:
             if error.response["Error"]["Code"] != "ValidationException":
                 raise
 
 
 def find_jobs(stage: Stage, run: str) -> list[JobView]:
-    """A run's jobs, oldest first."""
+    """A run's jobs, oldest first: its own, and a tuning job with its children."""
     client = stage.client("sagemaker")
     views = [_training(client, name) for name in _training_names(client, run)]
     views += [_processing(client, name) for name in _processing_names(client, run)]
-    return sorted(views, key=lambda view: view.created_at)
+    for name in _tuning_names(client, run):
+        views.append(_tuning(client, name))
+        views += [_training(client, child) for child in _child_names(client, name)]
+    return sorted(views, key=lambda view: (view.created_at, view.type != "tuning", view.name))
+
+
+def _tuning_names(client: Any, run: str) -> Iterator[str]:
+    """A tuning job has the run's name without its kind: it may have 32 characters."""
+    part = "-".join(run.rsplit("-", 2)[1:])
+    pages = client.get_paginator("list_hyper_parameter_tuning_jobs").paginate(NameContains=part)
+    for page in pages:
+        found = page["HyperParameterTuningJobSummaries"]
+        yield from (job["HyperParameterTuningJobName"] for job in found)
+
+
+def _child_names(client: Any, name: str) -> Iterator[str]:
+    paginator = client.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job")
+    for page in paginator.paginate(HyperParameterTuningJobName=name):
+        yield from (job["TrainingJobName"] for job in page["TrainingJobSummaries"])
+
+
+def _tuning(client: Any, name: str) -> JobView:
+    job = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+    best = job.get("BestTrainingJob", {}).get("FinalHyperParameterTuningJobObjectiveMetric")
+    return JobView(
+        name=name,
+        type="tuning",
+        status=job["HyperParameterTuningJobStatus"],
+        created_at=job["CreationTime"],
+        ended_at=job.get("HyperParameterTuningEndTime"),
+        reason=job.get("FailureReason"),
+        metrics={best["MetricName"]: float(best["Value"])} if best else {},
+    )
 
 
 def _training_names(client: Any, run: str) -> Iterator[str]:
@@ -100,6 +135,8 @@ def _processing(client: Any, name: str) -> JobView:
 
 def job_log(stage: Stage, job: JobView) -> Iterator[tuple[datetime, str]]:
     """A job's log so far, oldest first, as time and message. Empty before its first line."""
+    if job.type not in _LOG_GROUPS:
+        return
     client = stage.client("logs")
     pages = client.get_paginator("filter_log_events").paginate(
         logGroupName=_LOG_GROUPS[job.type], logStreamNamePrefix=f"{job.name}/"
@@ -113,8 +150,19 @@ def job_log(stage: Stage, job: JobView) -> Iterator[tuple[datetime, str]]:
 
 
 def last_log_line(stage: Stage, job: JobView) -> str | None:
-    """The newest line a job has logged."""
-    line = None
-    for _, line in job_log(stage, job):  # noqa: B007  (only the last one is wanted)
-        pass
-    return line
+    """The newest line a job has logged, without reading the rest."""
+    client, group = stage.client("logs"), _LOG_GROUPS.get(job.type)
+    if group is None:
+        return None
+    try:
+        streams = client.describe_log_streams(
+            logGroupName=group, logStreamNamePrefix=f"{job.name}/"
+        )["logStreams"]
+    except client.exceptions.ResourceNotFoundException:
+        return None
+    for stream in streams[-1:]:
+        events = client.get_log_events(
+            logGroupName=group, logStreamName=stream["logStreamName"], limit=1, startFromHead=False
+        )["events"]
+        return str(events[-1]["message"]).rstrip() if events else None
+    return None

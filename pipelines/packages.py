@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from pipelines.errors import DeployError
 
 ROOT = Path(__file__).resolve().parent.parent
-LAMBDA_DISTRIBUTIONS = ("numpy", "msgspec", "aws-lambda-powertools", "boto3")
+LAMBDA_DISTRIBUTIONS = ("numpy", "msgspec", "boto3")
 JOB_DISTRIBUTIONS = ("numpy", "msgspec", "scipy", "pandas", "pyarrow", "scikit-learn")
 UNZIPPED_LIMIT_BYTES = 250 * 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)

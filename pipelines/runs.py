@@ -22,6 +22,7 @@ from pipelines.configuration import RunConfiguration
 from pipelines.errors import RunError
 from pipelines.jobs import JobView, find_jobs
 from pipelines.stage import KINDS, Stage
+from state_machines import SEARCH_SEED
 from training.configuration import parse, to_strings
 from training.recommendation.configuration import RecommenderConfiguration
 
@@ -97,10 +98,13 @@ def parse_settings(kind: str, settings: Mapping[str, Any]) -> msgspec.Struct:
 def run_parameters(request: RunRequest) -> dict[str, Any]:
     """The part of an execution's input that does not depend on the run's name or data set."""
     strings = to_strings(parse_settings(request.kind, request.settings))
+    hyperparameters = {**strings, "step": TRAIN_STEPS[request.kind]}
+    if request.resources.tuning_jobs:
+        hyperparameters.pop(SEARCH_SEED, None)  # tuned now: SageMaker takes it once only
     return {
         "tenant": request.tenant,
         "kind": request.kind,
-        "hyperparameters": {**strings, "step": TRAIN_STEPS[request.kind]},
+        "hyperparameters": hyperparameters,
         "environment": {f"NEXTBEST_{key.upper()}": value for key, value in strings.items()},
         "resources": _resources(request.resources),
     }
@@ -116,6 +120,16 @@ def _resources(resources: RunConfiguration) -> dict[str, Any]:
         "volume_gb": resources.volume_gb,
         "use_spot": resources.use_spot,
         "stopping": stopping,
+        "tuning": _tuning(resources),
+    }
+
+
+def _tuning(resources: RunConfiguration) -> dict[str, Any]:
+    jobs = resources.tuning_jobs
+    return {
+        "jobs": jobs,
+        "parallel": min(resources.tuning_parallel, max(jobs, 1)),
+        "seeds": [str(seed) for seed in range(1, jobs + 1)],
     }
 
 

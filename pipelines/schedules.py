@@ -18,7 +18,21 @@ from pipelines.stage import Stage
 
 _EVERY = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minute", "h": "hour", "d": "day"}
-_CRON_FIELDS = 6
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+_CRON_FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
+    ("minute", 0, 59, ()),
+    ("hour", 0, 23, ()),
+    ("day-of-month", 1, 31, ()),
+    ("month", 1, 12, _MONTHS),
+    ("day-of-week", 1, 7, _WEEKDAYS),
+    ("year", 1970, 2199, ()),
+)
+# A value or range with a step, the last day or weekday (L, 5L, LW, 15W), the second Monday (2#2).
+_END = r"\d+|[A-Z]{3}"
+_CRON_PART = re.compile(
+    rf"(?:\?|L|LW|\*(?:/\d+)?|(?P<first>{_END})(?:-(?P<last>{_END}))?(?:/\d+|L|W|#[1-5])?)"
+)
 
 
 @dataclass(frozen=True)
@@ -41,13 +55,39 @@ def rate(every: str) -> str:
 
 
 def cron(fields: str) -> str:
-    """Six fields (minute hour day month weekday year, UTC) as a `cron()` expression."""
-    if len(fields.split()) != _CRON_FIELDS:
+    """Six fields (minute hour day month weekday year, UTC) as a `cron()` expression.
+
+    Raises `ScheduleError` naming the field that the Scheduler would not take.
+    """
+    given = fields.split()
+    if len(given) != len(_CRON_FIELDS):
         raise ScheduleError(
-            f"--cron {fields!r} has {len(fields.split())} fields; expected six: minute hour "
+            f"--cron {fields!r} has {len(given)} fields; expected six: minute hour "
             "day-of-month month day-of-week year, in UTC, e.g. '0 3 ? * MON *'"
         )
+    for text, (name, low, high, words) in zip(given, _CRON_FIELDS, strict=True):
+        if not all(_is_cron(part, low, high, words) for part in text.upper().split(",")):
+            hint = f" or {words[0]} to {words[-1]}" if words else ""
+            raise ScheduleError(
+                f"--cron {fields!r}: {name} {text!r}; expected {low} to {high}{hint}, "
+                "lists (1,2), ranges (1-5), steps (*/2) or *"
+            )
+    if (given[2] == "?") == (given[4] == "?"):
+        raise ScheduleError(
+            f"--cron {fields!r}: exactly one of day-of-month and day-of-week must be '?', "
+            "e.g. '0 3 ? * MON *' or '0 3 1 * ? *'"
+        )
     return f"cron({fields})"
+
+
+def _is_cron(part: str, low: int, high: int, words: tuple[str, ...]) -> bool:
+    found = _CRON_PART.fullmatch(part)
+    if found is None:
+        return False
+    ends = [end for end in (found["first"], found["last"]) if end]
+    numbers = [end for end in ends if end.isdigit()]
+    named = all(end in words for end in ends if not end.isdigit())
+    return named and all(low <= int(number) <= high for number in numbers)
 
 
 def set_schedule(stage: Stage, request: RunRequest, *, expression: str) -> ScheduleView:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pipelines import decisions, releases, runs, schedules
-from pipelines.configuration import load_configuration
+from pipelines.configuration import load_configuration, with_tuning
 from pipelines.errors import RunError
 from pipelines.jobs import job_log
 from pipelines.stage import Stage, check_tenant, open_stage
@@ -112,19 +112,44 @@ class Workspace:
         self.stage = stage if isinstance(stage, Stage) else open_stage(stage, root=self.root)
         self.tenant = check_tenant(tenant)
 
-    def request(self, kind: str, settings: Mapping[str, Any]) -> runs.RunRequest:
-        """What to train: the project's configuration with `settings` laid over it."""
+    def request(
+        self,
+        kind: str,
+        settings: Mapping[str, Any],
+        *,
+        tuning_jobs: int | None = None,
+        tuning_parallel: int | None = None,
+    ) -> runs.RunRequest:
+        """What to train: the project's configuration with what is given laid over it."""
         project = load_configuration(self.root)
         return runs.RunRequest(
             kind=kind,
             tenant=self.tenant,
             settings={**project.recommender, **settings},
-            resources=project.runs,
+            resources=with_tuning(project.runs, jobs=tuning_jobs, parallel=tuning_parallel),
         )
 
-    def train(self, kind: str = "recommender", **settings: Any) -> Run:
-        """Start a run on the tenant's newest data set; settings are the kind's configuration."""
-        return Run(self.stage, runs.start_run(self.stage, self.request(kind, settings)))
+    def train(
+        self,
+        kind: str = "recommender",
+        *,
+        tuning_jobs: int | None = None,
+        tuning_parallel: int | None = None,
+        **settings: Any,
+    ) -> Run:
+        """Start a run on the tenant's newest data set; settings are the kind's configuration.
+
+        With `tuning_jobs` a tuning job trains so many times, each from another seed of the search,
+        `tuning_parallel` at a time, and the best one goes on; 0 trains once.
+        """
+        request = self.request(
+            kind, settings, tuning_jobs=tuning_jobs, tuning_parallel=tuning_parallel
+        )
+        return self.start(request)
+
+    def start(self, request: runs.RunRequest) -> Run:
+        """Start what `request` described."""
+        return Run(self.stage, runs.start_run(self.stage, request))
 
     def run(self, name: str) -> Run:
         return Run(self.stage, name)

@@ -69,7 +69,6 @@ def _pin() -> Task:
         "NEXTBEST_TENANT.$": "$.tenant",
         "NEXTBEST_STARTED_AT.$": "$.started_at",
         "NEXTBEST_STAGE": "${Stage}",
-        "POWERTOOLS_SERVICE_NAME.$": "$.kind",
     }
     return task(
         "Pin",

@@ -1,4 +1,4 @@
-"""`train-<kind>`: Prepare → Train → Evaluate → Gate → Register → Release → Notify.
+"""`train-<kind>`: Prepare → Train (or Tune) → Evaluate → Gate → Register → Release → Notify.
 
 A failed job is `States.TaskFailed` to Step Functions, whatever it failed of; its description is
 the Cause. So a Choice reads the Cause: a killed process or a fault of the service gets a new job
@@ -11,6 +11,7 @@ from typing import Any
 
 from stepfunctions.steps import ChoiceRule, Pass, Task
 
+from state_machines import SEARCH_SEED
 from state_machines.states import (
     all_of,
     any_of,
@@ -35,7 +36,7 @@ RETRYABLE = (
 )
 MAXIMUM_JOBS = 3
 DAY_SECONDS = 86_400
-STEPS = ("prepare", "train", "evaluate")
+STEPS = ("prepare", "train", "tune", "evaluate")
 ML = "/opt/ml/processing"
 RUN = "s3://{}/tenants/{}/runs/{}"
 METRICS = ("best_validation_ndcg", "validation_ndcg")
@@ -52,6 +53,7 @@ def train_model(kind: str = "recommender") -> dict[str, Any]:
     begin = put("Begin", dict.fromkeys(STEPS, 0), result_path="$.attempts")
     prepare = _processing("Prepare", f"{package}.prepare", _prepare_inputs(), "prepared")
     train = _train()
+    tune = _tune(kind, train)
     champion = _read_champion(decision)
     none = put("NoChampion", {"artifacts": "s3://${Bucket}/none/"}, result_path="$.champion")
     evaluate = _processing("Evaluate", f"{package}.evaluate", _evaluate_inputs(), "evaluation")
@@ -61,16 +63,17 @@ def train_model(kind: str = "recommender") -> dict[str, Any]:
     notify = _notify("Notify", "Run ended", {"result.$": "$.result"})
     end = Pass("End", input_path="$.result")
 
-    for state in (prepare, train, evaluate):
+    for state in (prepare, train, tune, evaluate):
         _retry_job(state, notify_failed)
     catch(champion, ["Lambda.ResourceNotFoundException"], none, result_path="$.none")
-    for state in (prepare, train, champion, evaluate, gate, register, release):
+    for state in (prepare, train, tune, champion, evaluate, gate, register, release):
         catch(state, ["States.ALL"], notify_failed)
     catch(notify, ["States.ALL"], end, result_path="$.unnotified")
 
     begin.next(prepare)
-    prepare.next(train)
+    prepare.next(choice("Tuning", [(_wants_many_jobs(), tune)], default=train))
     train.next(champion)
+    tune.next(champion)
     champion.next(evaluate)
     none.next(evaluate)
     evaluate.next(gate)
@@ -191,11 +194,8 @@ def _evaluate_inputs() -> list[dict[str, Any]]:
 
 
 def _artifacts() -> str:
-    """Folder of the training job's archives."""
-    return (
-        f"States.Format('{RUN}/train/{{}}-train-{{}}/output', "
-        "$.bucket, $.tenant, $.run, $.run, $.attempts.train)"
-    )
+    """Folder of the archives of the job that was trained, or that tuning found best."""
+    return f"States.Format('{RUN}/train/{{}}/output', $.bucket, $.tenant, $.run, $.trained.job)"
 
 
 def _train() -> Task:
@@ -242,9 +242,63 @@ def _train() -> Task:
         "Train",
         "sagemaker:createTrainingJob.sync",
         parameters,
-        result_path=None,
+        result_selector={"job.$": "$.TrainingJobName"},
+        result_path="$.trained",
         timeout_seconds=DAY_SECONDS,
     )
+
+
+def _wants_many_jobs() -> Any:
+    """A run whose input says nothing of tuning jobs searches within its one training job."""
+    return all_of(
+        ChoiceRule.IsPresent(variable="$.resources.tuning", value=True),
+        ChoiceRule.NumericGreaterThan(variable="$.resources.tuning.jobs", value=0),
+    )
+
+
+def _tune(kind: str, train: Task) -> Task:
+    """The training job many times over, each from another seed of the search; the best one wins.
+
+    A child gets no checkpoints: one place for all would hand one child's to another.
+    """
+    one = train.fields["parameters"]
+    config = {
+        "Strategy": "Grid",
+        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": METRICS[0]},
+        "ResourceLimits": {
+            "MaxNumberOfTrainingJobs.$": "$.resources.tuning.jobs",
+            "MaxParallelTrainingJobs.$": "$.resources.tuning.parallel",
+        },
+        "ParameterRanges": {
+            "CategoricalParameterRanges": [
+                {"Name": SEARCH_SEED, "Values.$": "$.resources.tuning.seeds"}
+            ]
+        },
+        "TrainingJobEarlyStoppingType": "Off",
+    }
+    own = ("TrainingJobName.$", "HyperParameters.$", "CheckpointConfig", "Tags")
+    definition = {key: value for key, value in one.items() if key not in own}
+    definition["StaticHyperParameters.$"] = one["HyperParameters.$"]
+    return task(
+        "Tune",
+        "sagemaker:createHyperParameterTuningJob.sync",
+        {
+            "HyperParameterTuningJobName.$": _tuning_job_name(kind),
+            "HyperParameterTuningJobConfig": config,
+            "TrainingJobDefinition": definition,
+            "Tags": _tags(),
+        },
+        result_selector={"job.$": "$.BestTrainingJob.TrainingJobName"},
+        result_path="$.trained",
+        timeout_seconds=DAY_SECONDS,
+    )
+
+
+def _tuning_job_name(kind: str) -> str:
+    """A run's name without its kind, and the attempt: a tuning job's name has 32 characters."""
+    first = kind.count("-") + 1
+    parts = [f"States.ArrayGetItem(States.StringSplit($.run, '-'), {first + n})" for n in (0, 1)]
+    return f"States.Format('{{}}-{{}}-{{}}', {', '.join(parts)}, $.attempts.tune)"
 
 
 def _function(decision: str) -> str:

@@ -37,7 +37,16 @@ def parse(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
     try:
         return msgspec.convert(dict(values), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{where}: {error}") from error
+        raise ConfigurationError(f"{where}: {explain(error, values)}") from error
+
+
+def explain(error: msgspec.ValidationError, values: Mapping[str, Any]) -> str:
+    """What msgspec says of a flat mapping, with the key and the value it says it of."""
+    sentence, _, place = str(error).partition(" - at `$.")
+    key = place.rstrip("`")
+    if key not in values:
+        return str(error)
+    return f"{key}={values[key]}: {sentence[0].lower()}{sentence[1:].replace('`', '')}"
 
 
 def to_strings(configuration: msgspec.Struct) -> dict[str, str]:

@@ -8,9 +8,11 @@ All ids are strings, all times UTC (a time without a zone is taken as UTC).
 from __future__ import annotations
 
 import difflib
+import io
 import json
 import lzma
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,10 +26,12 @@ from training.errors import DataQualityError, NotEnoughDataError
 
 INTERACTIONS = ("customer_id", "product_id", "event", "timestamp")
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".csv.xz", ".csv.bz2")
+_COMPRESSIONS: dict[str, Any] = {".gz": "gzip", ".xz": "xz", ".bz2": "bz2"}
 MINIMUM_CUSTOMERS = 20
 MINIMUM_PRODUCTS = 5
 FUTURE_TOLERANCE = timedelta(days=1)
 _EXAMPLES = 3
+_EXACT_FLOAT = 2.0**53  # above it not every whole number has a float of its own
 _FIRST_EPOCH = 1e8  # seconds: 1973; a smaller number is a date like 20240101
 
 
@@ -70,16 +74,39 @@ def _optional(folder: Path, table: str) -> pd.DataFrame | None:
     return read_table(_table_path(folder, table)) if exists else None
 
 
-def read_table(path: Path) -> pd.DataFrame:
+class _WatchedFile(io.RawIOBase):
+    """A file that tells `progress` which share of its bytes has been read."""
+
+    def __init__(self, path: Path, progress: Callable[[float], None]) -> None:
+        self._file, self._progress = path.open("rb", buffering=0), progress
+        self._done, self._size = 0, max(path.stat().st_size, 1)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer) or 0
+        self._done += count
+        self._progress(self._done / self._size)
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _ignore(share: float) -> None:
+    """Nobody wants to know."""
+
+
+def read_table(path: Path, *, progress: Callable[[float], None] = _ignore) -> pd.DataFrame:
     """A Parquet or CSV file (plain, gz, xz, bz2); CSV columns are strings, as they stand.
 
-    Raises `DataQualityError` for a file that is empty, truncated, or not what its name says.
+    `progress` is told the share read so far. Raises `DataQualityError` for a file that is empty,
+    truncated, or not what its name says.
     """
     try:
-        if path.suffix == ".parquet":
-            frame = pd.read_parquet(path)
-        else:
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, progress)
     except pd.errors.EmptyDataError as error:
         raise DataQualityError(f"{path.name}: the file is empty") from error
     except (EOFError, lzma.LZMAError, zlib.error, OSError, pa.ArrowInvalid) as error:
@@ -96,6 +123,17 @@ def read_table(path: Path) -> pd.DataFrame:
         # pandas takes surplus leading fields for an index: every column would be another's.
         raise DataQualityError(f"{path.name}: the rows have more fields than the header")
     return frame
+
+
+def _read_csv(path: Path, progress: Callable[[float], None]) -> pd.DataFrame:
+    with io.BufferedReader(_WatchedFile(path, progress), 1 << 16) as file:
+        return pd.read_csv(
+            file,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            compression=_COMPRESSIONS.get(path.suffix),
+        )
 
 
 def require_columns(frame: pd.DataFrame, wanted: tuple[str, ...], *, table: str) -> None:
@@ -131,6 +169,8 @@ def ids(frame: pd.DataFrame, column: str, *, table: str) -> pd.Series:
         fraction = values.notna() & (values % 1 != 0)
         refuse(frame, fraction, table=table, column=column, rule="an id is no fraction")
         refuse(frame, values.isna(), table=table, column=column, rule="empty id")
+        rule = "too long for a number to hold exactly; make it text"
+        refuse(frame, values.abs() > _EXACT_FLOAT, table=table, column=column, rule=rule)
         return values.astype("int64").astype(str)
     if values.dtype == object:
         kinds = {type(v).__name__ for v in values.head(100_000) if v is not None and v == v}
@@ -174,6 +214,24 @@ def numbers(frame: pd.DataFrame, column: str, *, table: str) -> pd.Series:
     parsed = pd.to_numeric(values.where(~empty), errors="coerce")
     refuse(frame, ~np.isfinite(parsed) & ~empty, table=table, column=column, rule="not a number")
     return parsed.astype("float64")
+
+
+def holds_lists(column: pd.Series) -> bool:
+    """Whether a column is one of tags: lists, as Parquet's `list<string>` is read."""
+    present = column.dropna() if column.dtype == object else column.head(0)
+    return len(present) > 0 and isinstance(present.iloc[0], list | tuple | np.ndarray)
+
+
+def tags(frame: pd.DataFrame, column: str, *, table: str) -> pd.Series:
+    """A column of lists of text, each tag once, in order; a missing list is an empty one."""
+    values = frame[column]
+    lists = values.map(lambda value: isinstance(value, list | tuple | np.ndarray))
+    refuse(frame, ~lists & values.notna(), table=table, column=column, rule="not a list of tags")
+    found = [
+        list(dict.fromkeys(text for tag in value if (text := str(tag).strip()))) if is_list else []
+        for value, is_list in zip(values, lists, strict=True)
+    ]
+    return pd.Series(found, index=frame.index, dtype=object)
 
 
 def build_dataset(
@@ -225,6 +283,9 @@ def _products(raw: pd.DataFrame) -> pd.DataFrame:
     frame["product_id"] = ids(raw, "product_id", table="products")
     if "price" in frame.columns:
         frame["price"] = numbers(raw, "price", table="products")
+    for column in frame.columns:
+        if holds_lists(frame[column]):
+            frame[column] = tags(frame, column, table="products")
     twice = frame["product_id"].duplicated()
     refuse(frame, twice, table="products", column="product_id", rule="the same product twice")
     return frame

@@ -31,6 +31,7 @@ STEPS = {
 RESERVED = ("step", "tenant", "run", "started_at")
 PREFIX = "NEXTBEST_"
 _NOT_CONFIGURATION = ("ML_ROOT", "SKIP_INSTALL", "STAGE")
+_NOT_OURS = ("sagemaker_", "_tuning_")
 _MESSAGE_BYTES = 1000
 
 
@@ -104,8 +105,8 @@ def read_job(arguments: list[str], environment: Mapping[str, str]) -> Job:
 
 def _from_file(path: Path) -> dict[str, str]:
     values = json.loads(path.read_text(encoding="utf-8"))
-    # The toolkit adds its own, and the SDK quotes strings as JSON.
-    return {k: _unquoted(v) for k, v in values.items() if not k.startswith("sagemaker_")}
+    # The toolkit and tuning jobs add their own, and the SDK quotes strings as JSON.
+    return {k: _unquoted(v) for k, v in values.items() if not k.startswith(_NOT_OURS)}
 
 
 def _unquoted(value: str) -> str:

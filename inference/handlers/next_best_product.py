@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import os
+import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,8 @@ import msgspec
 from inference.contracts import ProductResponse, decode_request, error_answer
 from inference.errors import BadRequestError
 from inference.model_store import fetch_model
-from inference.recommender import Recommender
+from inference.recommender import KIND, Recommender
+from inference.telemetry import Telemetry, open_telemetry
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,24 @@ def service() -> Service:
     )
 
 
+@functools.cache
+def telemetry() -> Telemetry:
+    return open_telemetry(service="next-best-product", model=KIND)
+
+
 def handler(event: Any, context: Any) -> dict[str, Any]:
     """Answer a direct invocation, or an API Gateway proxy event (payload format 2.0)."""
+    here, began = service(), time.perf_counter()
     clock, decision_id = datetime.now(UTC), uuid.uuid4().hex
-    if not (isinstance(event, dict) and "requestContext" in event and "version" in event):
-        return service().answer(event, now=clock, decision_id=decision_id)
-    answer = service().answer(_body(event), now=clock, decision_id=decision_id)
+    proxied = isinstance(event, dict) and "requestContext" in event and "version" in event
+    answer = here.answer(_body(event) if proxied else event, now=clock, decision_id=decision_id)
+    telemetry().decided(
+        answer,
+        request_id=getattr(context, "aws_request_id", ""),
+        latency_ms=1000 * (time.perf_counter() - began),
+    )
+    if not proxied:
+        return answer
     return {
         "statusCode": answer["error"]["status"] if "error" in answer else 200,
         "headers": {"content-type": "application/json"},

@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from pipelines.adapters.raw import Raw
-from training.datasets import INTERACTIONS, SUFFIXES, read_table
+from training.datasets import INTERACTIONS, SUFFIXES, holds_lists, read_table
 from training.errors import DataQualityError
 
+TAGS_SUFFIX = "_tags"
 TABLES = ("interactions", "products", "customers")
 
 
-def read_folder(folder: Path, mapping: Mapping[str, str]) -> Raw:
+def read_folder(
+    folder: Path, mapping: Mapping[str, str], *, progress: Callable[[float], None]
+) -> Raw:
     """`interactions` and, where there are any, `products` and `customers`."""
     tables = {}
     for table in TABLES:
         found = [p for suffix in SUFFIXES if (p := folder / f"{table}{suffix}").exists()]
         if found:
-            tables[table] = read_table(found[0])
+            tables[table] = read_table(found[0], progress=progress)
     if "interactions" not in tables:
         raise DataQualityError(
             f"{folder}: no interactions.parquet or interactions.csv in it; "
             f"it holds {', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing'}"
         )
     tables["interactions"] = apply_mapping(tables["interactions"], mapping)
+    if "products" in tables:
+        tables["products"] = _with_tags(tables["products"])
     return Raw(tables=tables)
 
 
-def read_file(path: Path, mapping: Mapping[str, str]) -> Raw:
+def read_file(path: Path, mapping: Mapping[str, str], *, progress: Callable[[float], None]) -> Raw:
     """One file of interactions."""
-    return Raw(tables={"interactions": apply_mapping(read_table(path), mapping)})
+    table = read_table(path, progress=progress)
+    return Raw(tables={"interactions": apply_mapping(table, mapping)})
+
+
+def _with_tags(products: pd.DataFrame) -> pd.DataFrame:
+    """A CSV has no lists: a text column whose name ends in `_tags` holds them as `one|two`."""
+    named = [column for column in products.columns if str(column).endswith(TAGS_SUFFIX)]
+    texts = [column for column in named if not holds_lists(products[column])]
+    return products.assign(**{c: products[c].str.split("|").astype(object) for c in texts})
 
 
 def apply_mapping(frame: pd.DataFrame, mapping: Mapping[str, str]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ purchase of that product if the whole quantity came back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,9 @@ def detects(path: Path, header: list[str]) -> bool:
     return {"InvoiceNo", "StockCode", "CustomerID"} <= set(header)
 
 
-def read(path: Path) -> Raw:
+def read(path: Path, *, progress: Callable[[float], None]) -> Raw:
     """Interactions (event `purchase`, session = invoice) and products with title and price."""
-    lines = read_table(path)
+    lines = read_table(path, progress=progress)
     require_columns(lines, COLUMNS, table=_TABLE)
     lines["quantity"] = numbers(lines, "Quantity", table=_TABLE)
     lines["price"] = numbers(lines, "UnitPrice", table=_TABLE)

@@ -1,19 +1,26 @@
 """`user item item …` lines, as the literature's data sets are published; no times, only order.
 
-An `attributes.json` (item → list of attributes, plain or xz) beside the file becomes the products.
+An `attributes.json` (item → list of attributes; plain, xz or gz) beside the file becomes the
+products, with the attributes as their `tags`.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import lzma
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from pipelines.adapters.raw import Raw
 from training.errors import DataQualityError
 
+_REPORT_LINES = 1000
+_OPENERS: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open}
 _EPOCH = pd.Timestamp("2000-01-01", tz="UTC")
 
 
@@ -21,13 +28,16 @@ def detects(path: Path, header: list[str]) -> bool:
     return path.name.endswith((".txt", ".txt.xz", ".txt.gz"))
 
 
-def read(path: Path) -> Raw:
+def read(path: Path, *, progress: Callable[[float], None]) -> Raw:
     """Interactions with artificial times one second apart; `ordered_by` says `position`."""
     users: list[str] = []
     items: list[str] = []
     steps: list[int] = []
-    for number, line in enumerate(_lines(path), start=1):
+    lines = _lines(path)
+    for number, line in enumerate(lines, start=1):
         user, *taken = line.split()
+        if number % _REPORT_LINES == 0:
+            progress(number / len(lines))
         if len(taken) == 0:
             continue
         if "," in line:
@@ -63,25 +73,35 @@ def _lines(path: Path) -> list[str]:
 
 
 def read_text(path: Path) -> str:
-    """A text file, plain or xz. Raises `DataQualityError` when broken."""
+    """A text file, plain, xz or gz. Raises `DataQualityError` when broken."""
+    opener = _OPENERS.get(path.suffix, open)
     try:
-        if path.suffix == ".xz":
-            with lzma.open(path, "rt", encoding="utf-8") as file:
-                return file.read()
-        return path.read_text(encoding="utf-8")
-    except (EOFError, lzma.LZMAError) as error:
-        raise DataQualityError(f"{path.name}: broken or truncated file: {error}") from error
+        with opener(path, "rt", encoding="utf-8") as file:
+            return str(file.read())
     except UnicodeDecodeError as error:
         raise DataQualityError(f"{path.name}: not UTF-8 at byte {error.start}") from error
+    except (EOFError, lzma.LZMAError, zlib.error, OSError) as error:
+        raise DataQualityError(f"{path.name}: broken or truncated file: {error}") from error
 
 
 def _products(folder: Path, frame: pd.DataFrame) -> pd.DataFrame | None:
     found = [
-        p for name in ("attributes.json", "attributes.json.xz") if (p := folder / name).exists()
+        p for suffix in ("", ".xz", ".gz") if (p := folder / f"attributes.json{suffix}").exists()
     ]
     if not found:
         return None
-    attributes = json.loads(read_text(found[0]))
+    attributes = _attributes(found[0])
     ids = sorted(frame["product_id"].unique())
-    tags = [" ".join(str(tag) for tag in attributes.get(product, [])) for product in ids]
-    return pd.DataFrame({"product_id": ids, "tags": tags})
+    tags = [[str(tag) for tag in attributes.get(product, [])] for product in ids]
+    return pd.DataFrame({"product_id": ids, "tags": pd.Series(tags, dtype=object)})
+
+
+def _attributes(path: Path) -> dict[str, list[Any]]:
+    try:
+        attributes = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataQualityError(f"{path.name}: not valid JSON: {error}") from error
+    lists = isinstance(attributes, dict) and all(isinstance(v, list) for v in attributes.values())
+    if not lists:
+        raise DataQualityError(f"{path.name}: expected an object of item → list of attributes")
+    return dict(attributes)

@@ -43,7 +43,7 @@ def import_(
     """Check a file or folder and make it the tenant's newest data set."""
     from pipelines import data  # pulls in pandas
 
-    mapping = parse_assignments(map_)
+    mapping = parse_assignments(map_, option="--map", example="customer_id=user")
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -77,7 +77,7 @@ def import_(
         return
     console.print(render_profile(profile))
     for note in profile["notes"]:
-        console.print(f"  {note}", style="dim", markup=False)
+        console.print(f"  {note}", style="dim", markup=False, soft_wrap=True)
     console.print(where, markup=False, soft_wrap=True)
 
 

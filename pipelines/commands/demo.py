@@ -21,4 +21,11 @@ def demo(
     """From data to live decisions on this machine: cloud, deploy, import, train, ask."""
     from pipelines.demo.tour import tour  # pulls in pandas: not for every command's start
 
-    tour(console, lambda: open_stage(LOCAL), tenant=tenant, source=data)
+    try:
+        tour(console, lambda: open_stage(LOCAL), tenant=tenant, source=data)
+    except KeyboardInterrupt:
+        console.print(
+            "\ninterrupted. The same command takes it up again; a run that had begun goes on:\n"
+            "  nextbest runs list\n  nextbest local down    ends everything"
+        )
+        raise typer.Exit(130) from None

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from pipelines.console import JsonOption, StageOption, console, print_json
 from pipelines.errors import RunError
-from pipelines.jobs import last_log_line
+from pipelines.jobs import JobView, last_log_line
 from pipelines.runs import RunView, StateView, list_runs, retry_run, show_run, stop_run
 from pipelines.stage import Stage, open_stage
 from pipelines.workspace import Run
@@ -101,7 +101,7 @@ def watch_to_end(run: Run) -> RunView:
     try:
         with Live(console=console, refresh_per_second=8, transient=False) as live:
             for view in run.watch():
-                live.update(render_run(view, _last_line(run.stage, view)))
+                live.update(render_run(view, last_line(run.stage, view)))
     except KeyboardInterrupt:
         console.print(
             f"\n{run.name} goes on. Come back with: nextbest runs watch {run.name}\n"
@@ -117,7 +117,8 @@ def watch_to_end(run: Run) -> RunView:
     return view
 
 
-def _last_line(stage: Stage, view: RunView) -> str | None:
+def last_line(stage: Stage, view: RunView) -> str | None:
+    """What the job under way has logged last, if one is."""
     running = [job for job in view.jobs if not job.has_ended]
     return last_log_line(stage, running[-1]) if running else None
 
@@ -136,7 +137,8 @@ def _parts(view: RunView, line: str | None) -> Iterator[Table | Text]:
         mark = "✓" if state.ended_at else ("✗" if view.has_ended else "…")
         table.add_row(f"  {mark}", state.name, _state_span(state, view))
     yield table
-    metrics = {name: value for job in view.jobs for name, value in job.metrics.items()}
+    telling = [job for job in view.jobs if job.type == "tuning"] or view.jobs
+    metrics = {name: value for job in telling for name, value in job.metrics.items()}
     if metrics:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
         yield Text(f"  {shown}", style="dim")
@@ -146,9 +148,18 @@ def _parts(view: RunView, line: str | None) -> Iterator[Table | Text]:
         yield Text(f"  {reason}")
     if view.error:
         yield Text(f"  {view.error}: {view.cause or 'no cause given'}", style="red")
+        for job in _failed_jobs(view):
+            yield Text(f"  {job.name}: {job.reason}", style="red")
         yield Text(
             f"  logs: nextbest runs logs {view.name}   again: nextbest runs retry {view.name}"
         )
+
+
+def _failed_jobs(view: RunView) -> list[JobView]:
+    """Jobs that failed of something the run's cause does not tell; three at most."""
+    failed = [job for job in view.jobs if job.status == "Failed" and job.reason]
+    untold = [job for job in failed if str(job.reason) not in (view.cause or "")]
+    return untold[:3]
 
 
 def _state_span(state: StateView, view: RunView) -> str:

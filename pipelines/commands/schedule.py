@@ -19,6 +19,7 @@ from pipelines.console import (
 )
 from pipelines.errors import ScheduleError
 from pipelines.schedules import cron, list_schedules, rate, remove_schedule, set_schedule
+from pipelines.stacks import require_tenant
 from pipelines.stage import open_stage
 from pipelines.workspace import Workspace
 
@@ -41,6 +42,7 @@ def set_(
     if (every is None) == (cron_fields is None):
         raise ScheduleError("say when: either --every 7d or --cron '0 3 ? * MON *'")
     workspace = Workspace(stage, tenant)
+    require_tenant(workspace.stage, tenant)
     request = workspace.request(kind, parse_assignments(settings))
     expression = rate(every) if every else cron(cron_fields or "")
     view = set_schedule(workspace.stage, request, expression=expression)

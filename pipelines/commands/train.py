@@ -8,6 +8,7 @@ import typer
 
 from pipelines.commands.runs import watch_to_end
 from pipelines.console import SetOption, StageOption, TenantOption, console, parse_assignments
+from pipelines.stacks import require_tenant
 from pipelines.workspace import Workspace
 
 
@@ -15,12 +16,23 @@ def train(
     tenant: TenantOption,
     kind: Annotated[str, typer.Argument(help="What to train: recommender.")] = "recommender",
     settings: SetOption = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Train N times on N machines, keep the best; 0: once."),
+    ] = None,
+    tune_parallel: Annotated[
+        int | None, typer.Option(metavar="P", help="So many of them at a time.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to its end.")] = False,
     stage: StageOption = None,
 ) -> None:
     """Train a model on the tenant's newest data; release it if it passes the gate."""
     workspace = Workspace(stage, tenant)
-    run = workspace.train(kind, **parse_assignments(settings))
+    require_tenant(workspace.stage, tenant)
+    request = workspace.request(
+        kind, parse_assignments(settings), tuning_jobs=tune, tuning_parallel=tune_parallel
+    )
+    run = workspace.start(request)
     console.print(f"started {run.name}")
     if watch:
         watch_to_end(run)

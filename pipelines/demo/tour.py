@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines import data, stacks
 from pipelines.commands.decide import render_products
-from pipelines.commands.runs import render_metrics
+from pipelines.commands.runs import last_line, render_metrics
 from pipelines.demo.shop import write_shop
 from pipelines.errors import RunError
 from pipelines.runs import RunView
@@ -88,22 +89,40 @@ def _import(stage: Stage, tenant: str, source: Path | None, console: Console) ->
         path = source or Path(folder)
         if source is None:
             write_shop(path)
-        imported = data.import_dataset(stage, path, tenant=tenant)
+        with console.status("") as status:
+            imported = data.import_dataset(
+                stage,
+                path,
+                tenant=tenant,
+                progress=lambda what, share: status.update(f"[dim]{escape(what)}, {share:.0%}[/]"),
+            )
     console.print(f"  {imported.profile['rows']:,} interactions", style="dim")
 
 
 def _train(workspace: Workspace, console: Console) -> Run:
     run = workspace.train("recommender")
     console.print(f"  run {run.name}")
-    run.wait()
-    view = run.view
+    view = _follow(run, console)
     if view.outcome == "refused":
         for reason in view.reasons:
             console.print(f"  {reason}")
     if view.outcome not in ("released", "refused"):
-        raise RunError(f"run {run.name} ended as {view.summary}; nothing new is live")
+        why = f": {view.error}: {view.cause}" if view.error else ""
+        raise RunError(f"run {run.name} ended as {view.summary}{why}; nothing new is live")
     console.print(render_metrics(run.metrics()))
     return run
+
+
+def _follow(run: Run, console: Console) -> RunView:
+    """Wait for the end: a line a state, and below them what the job under way says."""
+    told = 0
+    with console.status("") as status:
+        for view in run.watch():
+            for state in view.states[told:]:
+                console.print(f"  {state.entered_at:%H:%M:%S}  {state.name}", style="dim")
+            told = len(view.states)
+            status.update(f"[dim]{escape(last_line(run.stage, view) or run.name)}[/]")
+    return run.view
 
 
 def _decide(workspace: Workspace, run: str, console: Console) -> None:
@@ -139,4 +158,4 @@ def _sum_up(console: Console, steps: Steps, run: Run, *, tenant: str) -> None:
         "nextbest data import YOUR.csv --tenant YOU --map customer_id=… --map product_id=…",
         "nextbest local down",
     ):
-        console.print(f"  {line}", markup=False)
+        console.print(f"  {line}", markup=False, soft_wrap=True)

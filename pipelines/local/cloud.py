@@ -29,6 +29,7 @@ FOLDER = ".nextbest"
 READY_SECONDS = 30.0
 STOP_SECONDS = 15.0
 HOST = "127.0.0.1"
+_SERVER = "pipelines.local.server"
 ACCOUNT = "000000000000"
 _CREATED_TOLERANCE_SECONDS = 1.0
 
@@ -85,12 +86,12 @@ def down(root: Path) -> bool:
     if not folder.exists():
         return False
     with _locked(folder):
-        process = _process(folder)
-        if process is not None:
+        found = _servers(folder)
+        for process in found:
             _stop(process)
         shutil.rmtree(folder / "tmp", ignore_errors=True)
         (folder / "server.json").unlink(missing_ok=True)
-    return process is not None
+    return bool(found)
 
 
 def reset(root: Path) -> None:
@@ -150,6 +151,13 @@ def _process(folder: Path) -> psutil.Process | None:
     return process if same and process.status() != psutil.STATUS_ZOMBIE else None
 
 
+def _servers(folder: Path) -> list[psutil.Process]:
+    """Every server of this folder, whatever its record says: two would write one state."""
+    words = [_SERVER, str(folder)]
+    running = psutil.process_iter(["cmdline"])
+    return [process for process in running if (process.info["cmdline"] or [])[2:4] == words]
+
+
 def _answers(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://{HOST}:{port}/_ministack/health", timeout=5) as reply:
@@ -159,8 +167,7 @@ def _answers(port: int) -> bool:
 
 
 def _start(folder: Path) -> CloudStatus:
-    orphan = _process(folder)
-    if orphan is not None:  # alive but not answering
+    for orphan in _servers(folder):  # not answering, or its record is lost: one is enough
         _stop(orphan)
     shutil.rmtree(folder / "tmp", ignore_errors=True)
     (folder / "tmp").mkdir()
@@ -168,7 +175,7 @@ def _start(folder: Path) -> CloudStatus:
     began = time.perf_counter()
     with (folder / "log").open("ab") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.local.server", str(folder), str(port)],
+            [sys.executable, "-m", _SERVER, str(folder), str(port)],
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -178,7 +185,9 @@ def _start(folder: Path) -> CloudStatus:
         )
     created = psutil.Process(server.pid).create_time()
     record = {"pid": server.pid, "port": port, "created": created}
-    (folder / "server.json").write_text(json.dumps(record), encoding="utf-8")
+    partial = folder / "server.json.partial"
+    partial.write_text(json.dumps(record), encoding="utf-8")
+    partial.rename(folder / "server.json")
     (folder / "port").write_text(str(port), encoding="utf-8")
     _wait_until_ready(folder, server, port)
     return CloudStatus(

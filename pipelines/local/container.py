@@ -32,6 +32,7 @@ STOP_GRACE_SECONDS = 5.0
 CHECKPOINT_SECONDS = 2.0
 _PR_SET_PDEATHSIG = 1
 _ML = "/opt/ml"
+_TOOLKITS_OWN = ("sagemaker_", "_tuning_")  # hyperparameters that a script is not given
 
 
 class ClientFault(Exception):
@@ -142,6 +143,19 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+# Run by the interpreter at its start: an image holds packages, not the checkout of somebody who
+# has installed this project in editable mode. What lies outside the interpreter is not found.
+_SITE = """import sys
+def _inside(path):
+    return path.startswith(({own!r}, sys.prefix, sys.base_prefix)) or path == ""
+sys.path[:] = [path for path in sys.path if _inside(path)]
+def _editable(hook):
+    return str(getattr(hook, "__module__", "")).startswith("__editable__")
+for hooks in (sys.meta_path, sys.path_hooks):
+    hooks[:] = [hook for hook in hooks if not _editable(hook)]
+"""
+
+
 def job_environment(root: Path, given: dict[str, str]) -> dict[str, str]:
     """What a container sees: its own variables, this interpreter, nothing of the user's."""
     binaries = root / "bin"
@@ -151,6 +165,9 @@ def job_environment(root: Path, given: dict[str, str]) -> dict[str, str]:
         if not link.exists():
             link.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
             link.chmod(0o755)
+    site = root / "site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(_SITE.format(own=str(root)), encoding="utf-8")
     kept = {name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ}
     return {
         **kept,
@@ -163,6 +180,7 @@ def job_environment(root: Path, given: dict[str, str]) -> dict[str, str]:
         "NEXTBEST_ML_ROOT": str(root),
         "NEXTBEST_SKIP_INSTALL": "1",  # this interpreter is the image: it holds the requirements
         **{name: value.replace(_ML, str(root)) for name, value in given.items()},
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(site), given.get("PYTHONPATH")))),
     }
 
 
@@ -257,7 +275,7 @@ def _script(
     unpack_source(container.s3, source, code)
     arguments: list[str] = []
     for name, value in sorted(parameters.items()):
-        if not name.startswith("sagemaker_"):
+        if not name.startswith(_TOOLKITS_OWN):
             arguments += [f"--{name}", _unquoted(value)]
     return [sys.executable, program, *arguments], code
 
@@ -279,7 +297,7 @@ def _training_environment(
     root: Path, request: dict[str, Any], parameters: dict[str, str], code: Path
 ) -> dict[str, str]:
     channels = [c["ChannelName"] for c in request.get("InputDataConfig", [])]
-    own = {k: _unquoted(v) for k, v in parameters.items() if not k.startswith("sagemaker_")}
+    own = {k: _unquoted(v) for k, v in parameters.items() if not k.startswith(_TOOLKITS_OWN)}
     return {
         **request.get("Environment", {}),
         "SM_MODEL_DIR": str(root / "model"),

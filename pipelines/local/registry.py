@@ -22,6 +22,7 @@ class Registry:
         self._base = f"arn:aws:sagemaker:{region}:{account}"
         self.groups: dict[str, dict[str, Any]] = {}
         self.packages: dict[str, dict[str, Any]] = {}
+        self.versions: dict[str, int] = {}
         self.tags: dict[str, list[dict[str, str]]] = {}
 
     def actions(self) -> dict[str, Callable[[dict], dict]]:
@@ -77,7 +78,7 @@ class Registry:
     def create_package(self, data: dict) -> dict:
         """A new version in its group."""
         group = self._group(data["ModelPackageGroupName"])["ModelPackageGroupName"]
-        version = 1 + sum(p["ModelPackageGroupName"] == group for p in self.packages.values())
+        version = self._next_version(group)
         arn = f"{self._base}:model-package/{group}/{version}"
         self.packages[arn] = {
             **{k: v for k, v in data.items() if k != "Tags"},
@@ -90,6 +91,11 @@ class Registry:
             "CreationTime": time.time(),
         }
         return {"ModelPackageArn": arn}
+
+    def _next_version(self, group: str) -> int:
+        """One more than the highest ever given out: a deleted version's number never returns."""
+        self.versions[group] = self.versions.get(group, 0) + 1
+        return self.versions[group]
 
     def _package(self, name: str) -> dict[str, Any]:
         if name not in self.packages:
@@ -139,9 +145,19 @@ class Registry:
         return {"Tags": self.tags.get(data["ResourceArn"], [])}
 
     def state(self) -> dict:
-        return {"groups": self.groups, "packages": self.packages, "tags": self.tags}
+        return {
+            "groups": self.groups,
+            "packages": self.packages,
+            "versions": self.versions,
+            "tags": self.tags,
+        }
 
     def restore(self, state: dict) -> None:
         self.groups = state.get("groups", {})
         self.packages = state.get("packages", {})
+        self.versions = dict(state.get("versions", {}))
+        for package in self.packages.values():  # a state saved before versions were counted
+            group = package["ModelPackageGroupName"]
+            highest = max(self.versions.get(group, 0), package["ModelPackageVersion"])
+            self.versions[group] = highest
         self.tags = state.get("tags", {})

@@ -28,6 +28,7 @@ from pipelines.local.container import (
 )
 from pipelines.local.joblog import JobLog
 from pipelines.local.registry import Registry, ServiceError
+from pipelines.local.tuning import Tuning
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 INTERRUPTED = "InternalServerError: the local stage was stopped while the job ran"
@@ -46,13 +47,17 @@ class Service:
         self.endpoint_url = endpoint_url
         self.jobs: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in _TYPES}
         self.registry = Registry(ACCOUNT, REGION)
+        self.tuning = Tuning(self, arn=_tuning_arn)
         self._running: dict[str, Container] = {}
         self._threads: dict[str, threading.Thread] = {}
         self._lock = threading.RLock()
 
     def actions(self) -> dict[str, Callable[[dict], dict]]:
         """Action name → function of the request's JSON."""
-        actions: dict[str, Callable[[dict], dict]] = dict(self.registry.actions())
+        actions: dict[str, Callable[[dict], dict]] = {
+            **self.registry.actions(),
+            **self.tuning.actions(),
+        }
         for kind in _TYPES:
             actions[f"Create{kind}"] = functools.partial(self.create, kind)
             actions[f"Describe{kind}"] = functools.partial(self.describe, kind)
@@ -156,15 +161,19 @@ class Service:
         self._emit(kind, job)
 
     def _emit(self, kind: str, job: dict) -> None:
-        from ministack.services import eventbridge
-
         label = "Training" if kind == "TrainingJob" else "Processing"
         detail = {k: v for k, v in job.items() if not isinstance(v, dict | list)}
+        self.emit(label, job[f"{kind}Arn"], detail)
+
+    def emit(self, label: str, arn: str, detail: dict) -> None:
+        """A job's status event on the default bus of EventBridge."""
+        from ministack.services import eventbridge
+
         entry = {
             "Source": "aws.sagemaker",
             "DetailType": f"SageMaker {label} Job State Change",
             "Detail": json.dumps(detail),
-            "Resources": [job[f"{kind}Arn"]],
+            "Resources": [arn],
         }
         eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
 
@@ -220,6 +229,7 @@ class Service:
 
     def shut_down(self) -> None:
         """End every job: they end when the stage ends."""
+        self.tuning.shut_down()
         for container in list(self._running.values()):
             if container.process is not None and container.process.poll() is None:
                 container.process.kill()
@@ -227,12 +237,18 @@ class Service:
     def state(self) -> dict:
         """What is saved; read by `restore`."""
         with self._lock:
-            return json.loads(json.dumps({"jobs": self.jobs, "registry": self.registry.state()}))
+            parts = {
+                "jobs": self.jobs,
+                "registry": self.registry.state(),
+                "tuning": self.tuning.jobs,
+            }
+            return json.loads(json.dumps(parts))
 
     def restore(self, state: dict) -> None:
         """Jobs that ran when the state was saved have failed since."""
         self.jobs = {kind: state.get("jobs", {}).get(kind, {}) for kind in _TYPES}
         self.registry.restore(state.get("registry", {}))
+        self.tuning.restore(state.get("tuning", {}))
         for kind, jobs in self.jobs.items():
             for job in jobs.values():
                 if job[f"{kind}Status"] in ("InProgress", "Stopping"):
@@ -242,12 +258,17 @@ class Service:
         self.shut_down()
         self.jobs = {kind: {} for kind in _TYPES}
         self.registry.restore({})
+        self.tuning.restore({})
 
     def _arn(self, kind: str, name: str) -> str:
         return f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{_TYPES[kind][0]}/{name}"
 
     def _client(self, service: str) -> Any:
         return boto3.client(service, endpoint_url=self.endpoint_url, region_name=REGION)
+
+
+def _tuning_arn(name: str) -> str:
+    return f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:hyper-parameter-tuning-job/{name}"
 
 
 def _runtime_limit(data: dict) -> float:

@@ -7,10 +7,11 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from pipelines.local import tuning
 from pipelines.local.registry import ServiceError
 from pipelines.local.sagemaker import Service
 
-_JOBS = {"createTrainingJob": "TrainingJob", "createProcessingJob": "ProcessingJob"}
+_KINDS = ("TrainingJob", "ProcessingJob", tuning.KIND)
 _JSON = "application/x-amz-json-1.1"
 
 
@@ -64,30 +65,31 @@ def register(service: Service, module: types.ModuleType) -> None:
         "protocol": "json",
     }
     stepfunctions._AWS_SDK_ERROR_PREFIX["sagemaker"] = "SageMaker"
-    for action, kind in _JOBS.items():
-        task = _job_task(service, action, kind)
-        stepfunctions._SERVICE_DISPATCH[f"arn:aws:states:::sagemaker:{action}"] = task
+    for kind in _KINDS:
+        task = _job_task(service, kind)
+        stepfunctions._SERVICE_DISPATCH[f"arn:aws:states:::sagemaker:create{kind}"] = task
     provisioners._RESOURCE_HANDLERS["AWS::SageMaker::ModelPackageGroup"] = {
         "create": _group_creator(service),
         "delete": _group_deleter(service),
     }
 
 
-def _job_task(service: Service, action: str, kind: str) -> Callable[[str, dict], dict]:
+def _job_task(service: Service, kind: str) -> Callable[[str, dict], dict]:
     def run(resource: str, data: dict) -> dict:
         from ministack.services.stepfunctions import _ExecutionError
 
         from pipelines.local.corrections import current_execution
 
         try:
-            created = service.create(kind, data)
+            created = _create(service, kind, data)
         except ServiceError as error:
             name = f"SageMaker.{error.code}Exception".replace("ExceptionException", "Exception")
             raise _ExecutionError(name, str(error)) from error
         if not resource.endswith(".sync"):
             return created
         execution = current_execution()
-        job = service.wait(
+        job = _wait(
+            service,
             kind,
             data[f"{kind}Name"],
             gone=lambda: execution is not None and execution["status"] != "RUNNING",
@@ -96,8 +98,18 @@ def _job_task(service: Service, action: str, kind: str) -> Callable[[str, dict],
             raise _ExecutionError("States.TaskFailed", json.dumps(job))
         return job
 
-    run.__name__ = action
+    run.__name__ = f"create{kind}"
     return run
+
+
+def _create(service: Service, kind: str, data: dict) -> dict:
+    return service.tuning.create(data) if kind == tuning.KIND else service.create(kind, data)
+
+
+def _wait(service: Service, kind: str, name: str, *, gone: Callable[[], bool]) -> dict:
+    if kind == tuning.KIND:
+        return service.tuning.wait(name, gone=gone)
+    return service.wait(kind, name, gone=gone)
 
 
 def _group_creator(service: Service) -> Callable[[str, dict, str], tuple[str, dict]]:

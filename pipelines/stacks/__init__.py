@@ -136,6 +136,7 @@ def plan_all(stage: Stage) -> list[str]:
 
 def deploy(stage: Stage, *, progress: Progress) -> bool:
     """Make the stage what the source says; False when it was so already."""
+    progress("build the packages")
     built = material(stage)
     changed = _apply(stage, stage.foundation_stack, "foundation.yaml", _foundation(stage), progress)
     missing = _missing(stage, built)

@@ -3,6 +3,7 @@
 A test that fails on the bare stage says that ministack has caught up: drop the correction.
 """
 
+import base64
 import io
 import json
 import os
@@ -19,9 +20,11 @@ class OddError(Exception):
     pass
 
 def handler(event, context):
+    if event.get("say"):
+        print(event["say"])
     if event.get("fail"):
         raise OddError("odd")
-    return event
+    return {**event, "version": context.function_version}
 """
 ROLE = "arn:aws:iam::000000000000:role/any-role"
 
@@ -98,6 +101,41 @@ def test_a_silent_lambda_answers_at_once(both):
     assert fastest[0] < 0.045 < fastest[1]
 
 
+def test_a_call_has_its_own_log_and_no_other(local_stage, both):
+    client = local_stage.client("lambda")
+    for number in range(30):
+        reply = client.invoke(
+            FunctionName="odd", LogType="Tail", Payload=json.dumps({"say": f"line {number}"})
+        )
+        log = base64.b64decode(reply["ResponseMetadata"]["HTTPHeaders"]["x-amz-log-result"])
+        assert log.decode() == f"line {number}"
+
+
+def test_an_alias_splits_between_two_versions(both):
+    shares = []
+    for stage in both:
+        client, waiter = stage.client("lambda"), stage.client("lambda").get_waiter
+        versions = []
+        for number in range(2):
+            client.update_function_configuration(FunctionName="odd", Description=str(number))
+            waiter("function_updated_v2").wait(FunctionName="odd")
+            versions.append(client.publish_version(FunctionName="odd")["Version"])
+        routing = {"AdditionalVersionWeights": {versions[1]: 0.3}}
+        client.create_alias(
+            FunctionName="odd", Name="split", FunctionVersion=versions[0], RoutingConfig=routing
+        )
+        answers = [
+            client.invoke(FunctionName="odd", Qualifier="split", Payload=b"{}") for _ in range(200)
+        ]
+        said = [json.loads(answer["Payload"].read())["version"] for answer in answers]
+        assert [answer["ExecutedVersion"] for answer in answers] == said
+        shares.append(said.count(versions[1]) / len(said))
+        task_answer = task("lambda:invoke", {"FunctionName": "odd:split", "Payload": {}})
+        assert run(stage, "split", task_answer)["status"] == "SUCCEEDED"
+    assert 0.17 < shares[0] < 0.43  # four standard deviations
+    assert shares[1] == 0
+
+
 def test_the_exception_class_reaches_error_equals(both):
     call = task("lambda:invoke", {"FunctionName": "odd", "Payload": {"fail": True}})
     errors = [run(stage, "odd-error", call)["error"] for stage in both]
@@ -118,6 +156,32 @@ def test_environment_names_stay_as_they_are(both):
     ]
     assert corrected == {"NEXTBEST_RUN": "r"}
     assert bare != corrected
+
+
+@pytest.mark.parametrize(
+    ("operator", "a", "b", "holds"),
+    [
+        ("StringGreaterThanPath", "b", "a", True),
+        ("StringGreaterThanPath", "a", "a", False),
+        ("StringLessThanPath", "a", "b", True),
+        ("StringGreaterThanEqualsPath", "a", "a", True),
+        ("StringLessThanEqualsPath", "b", "a", False),
+        ("TimestampGreaterThanPath", "2026-01-01T01:00:00Z", "2026-01-01T00:00:00Z", True),
+        ("TimestampEqualsPath", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z", False),
+    ],
+)
+def test_a_choice_compares_with_the_value_at_a_path(both, operator, a, b, holds):
+    rule = {"Variable": "$.a", operator: "$.b", "Next": "Yes"}
+    states = {
+        "Put": {"Type": "Pass", "Result": {"a": a, "b": b}, "Next": "Ask"},
+        "Ask": {"Type": "Choice", "Choices": [rule], "Default": "No"},
+        "Yes": {"Type": "Pass", "Result": "yes", "End": True},
+        "No": {"Type": "Pass", "Result": "no", "End": True},
+    }
+    definition = {"StartAt": "Put", "States": states}
+    name = f"compare-{operator}-{a < b}-{holds}".replace(":", "")
+    corrected, bare = [json.loads(run(stage, name, definition)["output"]) for stage in both]
+    assert (corrected, bare) == ("yes" if holds else "no", "no")
 
 
 def test_starting_the_same_execution_twice_is_starting_it_once(both):

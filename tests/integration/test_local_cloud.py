@@ -11,6 +11,7 @@ import time
 import psutil
 import pytest
 
+from pipelines.jobs import find_jobs, job_log, last_log_line
 from pipelines.local import cloud
 from pipelines.stage import open_stage
 
@@ -60,6 +61,19 @@ def test_a_killed_server_is_started_again(root):
     assert cloud.up(root).pid != first.pid
 
 
+@pytest.mark.parametrize("lost", ["not JSON", ""])
+def test_a_lost_record_does_not_make_a_second_server(root, lost):
+    first = cloud.up(root)
+    (root / ".nextbest" / "server.json").write_text(lost)
+    assert cloud.status(root) is None
+    second = cloud.up(root)
+    assert second.pid != first.pid
+    assert not psutil.pid_exists(first.pid)
+    (root / ".nextbest" / "server.json").unlink()
+    assert cloud.down(root)
+    assert not psutil.pid_exists(second.pid)
+
+
 def test_two_folders_do_not_disturb_each_other(root, local_stage):
     other = open_stage("local", root=root)
     assert other.endpoint_url != local_stage.endpoint_url
@@ -73,6 +87,7 @@ import os, sys, time, pathlib, json
 arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 assert "AWS_SECRET_ACCESS_KEY" not in os.environ
 assert os.environ["HOME"] == os.environ["NEXTBEST_ML_ROOT"]
+print("begin", flush=True)
 print("loss=0.5;", flush=True)
 pathlib.Path(os.environ["SM_MODEL_DIR"], "channel").write_text(
     ",".join(sorted(os.listdir(os.environ["SM_CHANNEL_DATA"]))))
@@ -186,3 +201,11 @@ def test_a_job_name_is_used_once(local_stage):
         run_job(local_stage, "once", "work")
     with pytest.raises(client.exceptions.ClientError, match="Could not find requested job"):
         client.describe_training_job(TrainingJobName="never")
+
+
+def test_the_last_log_line_is_the_newest(local_stage):
+    run_job(local_stage, "talks", "work")
+    job = next(job for job in find_jobs(local_stage, "talks") if job.name == "talks")
+    lines = [line for _, line in job_log(local_stage, job)]
+    assert lines
+    assert last_log_line(local_stage, job) == lines[-1]

@@ -55,7 +55,7 @@ def test_a_second_deploy_changes_nothing(deployed_stage):
 def test_an_unknown_tenant_is_refused(deployed_stage):
     with pytest.raises(TenantError, match="nextbest tenant add nobody"):
         stacks.require_tenant(deployed_stage, "nobody")
-    with pytest.raises(DecisionError, match="no live version"):
+    with pytest.raises(DecisionError, match="nextbest tenant add nobody"):
         decisions.decide(deployed_stage, "nobody", {})
 
 
@@ -76,6 +76,20 @@ def test_decisions_have_exact_reasons(released, workspace):
     for product in answer["products"]:
         total = sum(reason["contribution"] for reason in product["reasons"])
         assert total == pytest.approx(product["score"], rel=1e-9)
+
+
+def test_a_decision_leaves_one_line_that_tells_on_nobody(released, workspace):
+    answer = workspace.decide({"customer_id": "customer-4711", "history": ["secret-product"]})
+    group = f"/aws/lambda/{workspace.stage.function('acme', 'next-best-product')}"
+    events = workspace.stage.client("logs").filter_log_events(logGroupName=group)["events"]
+    lines = [event["message"] for event in events if answer["decision_id"] in event["message"]]
+    assert len(lines) == 1
+    line = json.loads(lines[0])
+    assert (line["run"], line["tenant"], line["stage"]) == (released.name, "acme", "local")
+    assert line["request_id"]
+    assert line["unknown_products"] == 1
+    assert not [event for event in events if "4711" in event["message"]]
+    assert not [event for event in events if "secret-product" in event["message"]]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +166,33 @@ def test_two_runs_at_once_end_on_the_newer(workspace):
     outcomes = [run.wait(output=None).view.outcome for run in (first, second)]
     assert outcomes[1] == "released"
     assert [m.run for m in workspace.models() if m.is_live] == [second.name]
+
+
+def test_an_older_run_that_ends_last_is_superseded(workspace):
+    """Regression: the emulator took the rule that tells the newer one for false, always."""
+    stage = workspace.stage
+    older = "2000-01-01T00:00:00Z"
+    live = next(model for model in workspace.models() if model.is_live)
+    artifacts = live.model.removesuffix("/model.tar.gz")
+    client = stage.client("stepfunctions")
+    started = client.start_execution(
+        stateMachineArn=stage.machine_arn("release-model"),
+        input=json.dumps(
+            {
+                "tenant": "acme",
+                "kind": "recommender",
+                "run": "older",
+                "started_at": older,
+                "function": stage.function("acme", "next-best-product"),
+                "artifacts": artifacts,
+                "golden": stage.uri(f"{stage.run_prefix('acme', live.run)}/evaluation/golden.json"),
+            }
+        ),
+    )["executionArn"]
+    while (found := client.describe_execution(executionArn=started))["status"] == "RUNNING":
+        time.sleep(0.2)
+    assert json.loads(found["output"])["outcome"] == "superseded"
+    assert next(m.version for m in workspace.models() if m.is_live) == live.version
 
 
 def test_going_back_is_one_update(workspace):

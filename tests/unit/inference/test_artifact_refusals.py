@@ -133,3 +133,21 @@ def test_what_was_unpacked_is_known_until_it_is_touched(model: Path, tmp_path: P
     path.touch()
     assert artifact.known_sha256(path) is None
     assert artifact.known_sha256(model / "recent.npy") is None
+
+
+@pytest.mark.parametrize("name", ["../trend.npy", "/etc/hostname", "deep/../trend.npy", "..", ""])
+def test_a_file_outside_the_models_folder_is_never_opened(model: Path, name: str) -> None:
+    outside = model.parent / "trend.npy"
+    outside.write_bytes((model / "trend.npy").read_bytes())
+    files = json.loads((model / artifact.MANIFEST).read_text())["files"]
+    rewrite_manifest(model, files={**files, name: files["trend.npy"]})
+    with pytest.raises(ArtifactError, match="expected a plain file of its own folder"):
+        artifact.open_artifact(model, kind="recommender")
+
+
+def test_a_link_out_of_the_models_folder_is_never_followed(model: Path) -> None:
+    outside = model.parent / "trend.npy"
+    (model / "trend.npy").rename(outside)
+    (model / "trend.npy").symlink_to(outside)
+    with pytest.raises(ArtifactError, match="expected a plain file of its own folder"):
+        artifact.open_artifact(model, kind="recommender")

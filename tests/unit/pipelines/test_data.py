@@ -1,10 +1,14 @@
 """Formats and refusals of `nextbest data import`, without a stage."""
 
+import gzip
+import json
 import lzma
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines import data
@@ -129,3 +133,64 @@ def test_rows_with_a_surplus_field_are_refused_not_shifted(csv):
 def test_compact_dates_are_dates_not_seconds(csv):
     found = read(csv(many("c{i},p{j},purchase,2026010{j}")))
     assert found.profile["first"].startswith("2026-01-01")
+
+
+def sequences(folder, name="sequences.txt"):
+    text = "\n".join(f"{u} 1 2 3 4 5 {u}" for u in range(10, 40))
+    content = text.encode()
+    packed = {".gz": gzip.compress, ".xz": lzma.compress}.get(Path(name).suffix, bytes)(content)
+    (folder / name).write_bytes(packed)
+    return folder / name
+
+
+@pytest.mark.parametrize("name", ["s.txt", "s.txt.gz", "s.txt.xz"])
+def test_attributes_beside_sequences_are_tags(tmp_path, name):
+    (tmp_path / "attributes.json").write_text(json.dumps({"1": [7, "new", 7], "2": []}))
+    found = read(sequences(tmp_path, name))
+    folder = tmp_path / "written"
+    data.write_dataset(found, folder)
+    tags = pq.read_schema(folder / "products.parquet").field("tags").type
+    assert pa.types.is_list(tags)
+    assert pa.types.is_string(tags.value_type) or pa.types.is_large_string(tags.value_type)
+    products = pd.read_parquet(folder / "products.parquet").set_index("product_id")["tags"]
+    assert [list(products[i]) for i in ("1", "2", "3")] == [["7", "new"], [], []]
+
+
+@pytest.mark.parametrize(("text", "words"), [("{", "not valid JSON"), ('{"1": 2}', "list of attr")])
+def test_broken_attributes_are_refused(tmp_path, text, words):
+    (tmp_path / "attributes.json").write_text(text)
+    with pytest.raises(DataQualityError, match=words):
+        read(sequences(tmp_path))
+
+
+def test_a_csv_column_of_tags_is_divided(tmp_path):
+    (tmp_path / "interactions.csv").write_text(many())
+    rows = ["p1,red|warm,a|b", "p2,,c", "p3, blue ,", "p4,x,", "p5,x,", "p6,x,"]
+    header = "product_id,colour_tags,note\n"
+    (tmp_path / "products.csv").write_text(header + "\n".join(rows))
+    products = read(tmp_path).products.set_index("product_id")
+    assert products["colour_tags"].head(3).tolist() == [["red", "warm"], [], ["blue"]]
+    assert products["note"]["p1"] == "a|b"
+
+
+def test_a_column_of_tags_holds_nothing_but_lists(tmp_path):
+    (tmp_path / "interactions.csv").write_text(many())
+    rows = [["p1", ["a"]], ["p2", ["b"]], *[[f"p{i}", None] for i in range(3, 7)]]
+    frame = pd.DataFrame(rows, columns=["product_id", "kind"])
+    frame.to_parquet(tmp_path / "products.parquet")
+    assert read(tmp_path).products["kind"].tolist() == [["a"], ["b"], [], [], [], []]
+    frame.loc[1, "kind"] = "b"
+    with pytest.raises(DataQualityError, match=r"products\.kind: not a list of tags: 1 of 6"):
+        data.build_dataset(
+            {"interactions": pd.read_csv(tmp_path / "interactions.csv"), "products": frame}, now=NOW
+        )
+
+
+def test_progress_rises_to_the_end_while_the_file_is_read(csv):
+    told = []
+    path = csv(many() + "".join(f"u{i},p1,purchase,2026-01-01\n" for i in range(20_000)))
+    read(path, progress=lambda what, share: told.append((what, share)))
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert len({share for what, share in told if what == "reading events.csv"}) > 3
+    assert told[-1][0] == "checking 20,180 rows"

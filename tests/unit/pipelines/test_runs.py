@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipelines.configuration import RunConfiguration, StageConfiguration
+from pipelines.configuration import RunConfiguration, StageConfiguration, with_tuning
 from pipelines.errors import RunError, ScheduleError, TenantError
 from pipelines.runs import RunRequest, execution_input, machine_of, readable_cause, run_name
 from pipelines.schedules import cron, rate
@@ -82,6 +82,55 @@ def test_cron_has_six_fields():
     assert cron("0 3 ? * MON *") == "cron(0 3 ? * MON *)"
     with pytest.raises(ScheduleError, match="six"):
         cron("0 3 * * *")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "0 3 ? * MON *",
+        "*/15 * * * ? *",
+        "0 8,20 1,15 * ? 2026-2030",
+        "0/5 8-17 ? * mon-FRI *",
+        "0 0 L * ? *",
+        "0 0 ? JAN,JUL 2#1 *",
+        "0 0 15W * ? *",
+    ],
+)
+def test_a_cron_of_the_scheduler_is_accepted(fields):
+    assert cron(fields) == f"cron({fields})"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ("a b c d e f", "minute 'a'; expected 0 to 59"),
+        ("0 24 ? * MON *", "hour '24'; expected 0 to 23"),
+        ("0 3 ? XYZ MON *", "month 'XYZ'; expected 1 to 12 or JAN to DEC"),
+        ("0 3 ? * MO *", "day-of-week 'MO'"),
+        ("0 3 , * ? *", "day-of-month ','"),
+        ("0 3 * * * *", "exactly one of day-of-month and day-of-week"),
+        ("0 3 ? * ? *", "exactly one of day-of-month and day-of-week"),
+    ],
+)
+def test_a_cron_the_scheduler_would_refuse_is_refused_here(fields, words):
+    with pytest.raises(ScheduleError, match=words):
+        cron(fields)
+
+
+def test_a_tuned_run_gives_the_search_seed_once_and_lists_the_children():
+    many = RunRequest("recommender", "acme", {}, RunConfiguration(tuning_jobs=3))
+    given = execution_input(STAGE, many, dataset="d", now=NOW, name="n")
+    assert given["resources"]["tuning"] == {"jobs": 3, "parallel": 2, "seeds": ["1", "2", "3"]}
+    assert "search_seed" not in given["hyperparameters"]
+    once = execution_input(STAGE, request(search_seed="7"), dataset="d", now=NOW, name="n")
+    assert once["resources"]["tuning"]["jobs"] == 0
+    assert once["hyperparameters"]["search_seed"] == "7"
+
+
+@pytest.mark.parametrize(("jobs", "parallel"), [(31, None), (-1, None), (2, 0)])
+def test_tuning_beyond_the_services_limits_is_refused(jobs, parallel):
+    with pytest.raises(ConfigurationError, match=r"\[runs\]: tuning_"):
+        with_tuning(RunConfiguration(), jobs=jobs, parallel=parallel)
 
 
 @pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a--b", "1a", "a" * 21, "a/b"])

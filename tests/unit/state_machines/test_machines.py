@@ -60,7 +60,7 @@ def _subclasses(cls):
 
 def test_every_job_is_tagged_with_tenant_run_and_stage():
     states = MACHINES["train-recommender"]["States"]
-    for name in ("Prepare", "Train", "Evaluate"):
+    for name in ("Prepare", "Train", "Tune", "Evaluate"):
         keys = {tag["Key"] for tag in states[name]["Parameters"]["Tags"]}
         assert keys == {"nextbest:tenant", "nextbest:run", "nextbest:stage"}
         assert "attempts" in json.dumps(states[name]["Parameters"])

@@ -102,7 +102,10 @@ def test_ids_become_text(values: list[Any], expected: list[str]) -> None:
     assert ids(pd.DataFrame({"a": values}), "a", table="t").tolist() == expected
 
 
-@pytest.mark.parametrize(("value", "rule"), [(1.5, "no fraction"), (float("nan"), "empty id")])
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [(1.5, "no fraction"), (float("nan"), "empty id"), (1e300, "make it text")],
+)
 def test_float_ids_must_be_whole(value: float, rule: str) -> None:
     with pytest.raises(DataQualityError, match=rule):
         ids(pd.DataFrame({"a": [1.0, value]}), "a", table="t")

@@ -97,3 +97,13 @@ def test_attributes_stand_in_the_order_of_the_product_codes() -> None:
 def test_a_window_that_swallows_everything_is_not_enough_data() -> None:
     with pytest.raises(NotEnoughDataError, match="at least 5 are needed"):
         prepare(dataset(ordered_by="timestamp"), RecommenderConfiguration(holdout_days=365))
+
+
+def test_true_and_false_with_gaps_stay_what_a_boolean_filter_matches() -> None:
+    from training.recommendation.prepare import _attribute
+
+    found = _attribute(pd.Series([True, None, False, float("nan")], dtype=object))
+    assert found == {"type": "category", "values": ["false", "true"], "codes": [1, -1, 0, -1]}
+    mixed = _attribute(pd.Series([True, "perhaps"], dtype=object))
+    assert mixed is not None
+    assert mixed["values"] == ["True", "perhaps"]

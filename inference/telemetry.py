@@ -1,0 +1,87 @@
+"""One line a decision: structured log and CloudWatch metrics at once. Runs in a Lambda.
+
+The line is JSON in CloudWatch's embedded metric format, so that Logs turns it into metrics with
+the dimensions service, stage, tenant and model. It never holds a customer's id or the request.
+It is encoded here, in a few microseconds: a logging library takes as long as the decision.
+Source: docs.aws.amazon.com, "Specification: Embedded metric format".
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import msgspec
+
+NAMESPACE = "nextbest"
+DIMENSIONS = ("service", "stage", "tenant", "model")
+METRICS = {
+    "Decisions": "Count",
+    "BadRequests": "Count",
+    "Fallbacks": "Count",
+    "Empty": "Count",
+    "LatencyMs": "Milliseconds",
+}
+_DIRECTIVES = [
+    {
+        "Namespace": NAMESPACE,
+        "Dimensions": [DIMENSIONS],
+        "Metrics": [{"Name": name, "Unit": unit} for name, unit in METRICS.items()],
+    }
+]
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """Writes the lines of one decision function. `model` is the kind of model that answers."""
+
+    service: str
+    stage: str
+    tenant: str
+    model: str
+    stream: TextIO | None = None
+
+    def decided(self, answer: Mapping[str, Any], *, request_id: str, latency_ms: float) -> None:
+        """Log an answer, good or bad: counts and times, nothing of whom or what it was about."""
+        error = answer.get("error")
+        products = answer.get("products", ())
+        line = {
+            "level": "INFO",
+            "message": "bad request" if error else "decision",
+            "service": self.service,
+            "stage": self.stage,
+            "tenant": self.tenant,
+            "model": self.model,
+            "run": answer.get("run"),
+            "model_version": answer.get("model_version"),
+            "decision_id": answer.get("decision_id"),
+            "request_id": request_id,
+            "path": error["path"] if error else None,
+            "products": len(products),
+            "unknown_products": len(answer.get("unknown_products", ())),
+            "Decisions": 1,
+            "BadRequests": 1 if error else 0,
+            "Fallbacks": 1 if answer.get("fallback") else 0,
+            "Empty": 0 if products or error else 1,
+            "LatencyMs": round(latency_ms, 3),
+            "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": _DIRECTIVES},
+        }
+        stream = self.stream or sys.stdout  # Lambda takes it to CloudWatch Logs
+        stream.write(_ENCODER.encode(line).decode() + "\n")
+        stream.flush()
+
+
+def open_telemetry(*, service: str, model: str, stream: TextIO | None = None) -> Telemetry:
+    """The telemetry of this process, from `NEXTBEST_STAGE` and `NEXTBEST_TENANT`."""
+    return Telemetry(
+        service=service,
+        stage=os.environ.get("NEXTBEST_STAGE", "unknown"),
+        tenant=os.environ.get("NEXTBEST_TENANT", "unknown"),
+        model=model,
+        stream=stream,
+    )
