@@ -46,17 +46,24 @@ class Encoder:
         _check(features)
         self.features = list(features)
         self.width = sum(feature.width for feature in features)
-        self._feature_of = {feature.name: feature for feature in features}
+        self._names = {feature.name: None for feature in features}
+        self._numbers = {
+            f.name: (f.start, f.mean, f.scale, f.start + 1 if f.width == 2 else None)
+            for f in features
+            if f.type == "number"
+        }
         self._codes = {
             f.name: {value: code for code, value in enumerate(f.values)}
             for f in features
             if f.type == "category"
         }
+        self._starts = {f.name: (f.start, f.start + f.width - 1) for f in features}
         self._missing = [0.0] * self.width
         for feature in features:
             self._missing[feature.start + feature.width - 1] = 1.0
             if feature.type == "number":
-                self._missing[feature.start] = _standardised(feature.fill, feature)
+                filled = (feature.fill - feature.mean) / feature.scale
+                self._missing[feature.start] = _bounded(filled)
 
     def encode(self, context: Context) -> np.ndarray:
         """One context, (width,). A name that is no feature is skipped (see `unknown`).
@@ -64,20 +71,22 @@ class Encoder:
         Raises `BadRequestError` for a text where training saw numbers.
         """
         vector = self._missing.copy()
-        feature_of = self._feature_of
+        numbers, codes = self._numbers, self._codes
         for name, value in context.items():
-            feature = feature_of.get(name)
-            if feature is None or value is None:
+            if value is None:
                 continue
-            if feature.type == "number":
-                vector[feature.start] = _standardised(_number(name, value), feature)
-                if feature.width == 2:
-                    vector[feature.start + 1] = 0.0
-                continue
-            code = self._codes[name].get(value if type(value) is str else as_text(value))
-            if code is not None:
-                vector[feature.start + feature.width - 1] = 0.0
-                vector[feature.start + code] = 1.0
+            if name in numbers:
+                start, mean, scale, flag = numbers[name]
+                number = value if type(value) is float else _number(name, value)
+                vector[start] = _bounded((number - mean) / scale)
+                if flag is not None:
+                    vector[flag] = 0.0
+            elif name in codes:
+                code = codes[name].get(value if type(value) is str else as_text(value))
+                if code is not None:
+                    start, other = self._starts[name]
+                    vector[other] = 0.0
+                    vector[start + code] = 1.0
         return np.array(vector)
 
     def encode_columns(self, columns: Mapping[str, Any], count: int) -> np.ndarray:
@@ -113,11 +122,11 @@ class Encoder:
 
     def unknown(self, context: Context) -> list[str]:
         """Names in the context that the model has no use for."""
-        return [name for name in context if name not in self._feature_of]
+        return [name for name in context if name not in self._names]
 
     def missing(self, context: Context) -> list[str]:
         """Features that the context does not tell."""
-        return [name for name in self._feature_of if context.get(name) is None]
+        return [name for name in self._names if context.get(name) is None]
 
 
 def as_text(value: Any) -> str:
@@ -142,8 +151,7 @@ def _number(name: str, value: ContextValue) -> float:
         raise BadRequestError("the number is too large", path=f"$.context.{name}") from error
 
 
-def _standardised(value: float, feature: Feature) -> float:
-    scaled = (value - feature.mean) / feature.scale
+def _bounded(scaled: float) -> float:
     return -FARTHEST if scaled < -FARTHEST else FARTHEST if scaled > FARTHEST else scaled
 
 

@@ -100,14 +100,14 @@ class FrequencyCap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 
 
 class GuardrailRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The rules of a tenant. `holdout_salt` keeps its holdout apart from every other's."""
+    """The rules of a tenant; `holdout_salt`, else its name, keeps its holdout its own."""
 
     quiet_hours: list[QuietHours] = []
     caps: list[FrequencyCap] = []
     holdout_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
     holdout_salt: str = ""
     default_time_zone: str = "UTC"
-    decision_valid_minutes: Annotated[float, Meta(gt=0, le=525_600)] = 60.0
+    decision_valid_minutes: Annotated[float, Meta(gt=0, le=10_080)] = 60.0
 
     def __post_init__(self) -> None:
         if open_zone(self.default_time_zone) is None:

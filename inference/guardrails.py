@@ -1,0 +1,382 @@
+"""Which actions a policy may draw from: rules applied before the draw, so that propensities are
+over the eligible set. Runs in a Lambda.
+
+In this order, and an excluded action carries the first that excluded it: consent, eligibility,
+validity, quiet hours, frequency caps, cool-down after a conversion, global holdout. What is not
+known excludes: no consent on record is no consent. `none` is always eligible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from inference.errors import BadRequestError
+from inference.features import Context, as_text
+from inference.guardrail_rules import (
+    NONE,
+    PERIOD_SECONDS,
+    ActionSpec,
+    Condition,
+    FrequencyCap,
+    GuardrailRules,
+    QuietHours,
+    as_utc,
+    open_zone,
+)
+from inference.profiles import Profile
+
+RULES = ("consent", "eligibility", "validity", "quiet_hours", "frequency_cap", "cooldown")
+HOLDOUT = "holdout"
+MINUTES_PER_DAY = 1440
+_UNAVAILABLE = "not known: the profile store did not answer"
+_PERIOD_NAMES = {"hour": "hour", "day": "24 hours", "week": "7 days"}
+
+
+class Exclusion(msgspec.Struct, frozen=True):
+    """An action that could not be drawn: the first rule against it, and the fact in words."""
+
+    action: str
+    rule: str
+    detail: str
+
+
+Check = Callable[["Situation"], str | None]
+
+
+@dataclass(eq=False)
+class Situation:
+    """One decision's facts, read only. `is_known` is False where the profile store did not
+    answer. What several actions ask is worked out once."""
+
+    profile: Profile
+    context: Context
+    now: datetime
+    zone: ZoneInfo
+    channel_of: dict[str, str | None] = field(default_factory=dict)
+    is_known: bool = True
+
+    @cached_property
+    def local_minute(self) -> int:
+        """Minutes since midnight on the customer's clock."""
+        return _minute(self.now, self.zone)
+
+    @cached_property
+    def contacts(self) -> list[tuple[float, str, str | None]]:
+        """Seconds since each contact (negative for one planned), its action and channel."""
+        moment = self.now.timestamp()
+        return [
+            (
+                moment - as_utc(contact.at).timestamp(),
+                contact.action,
+                contact.channel or self.channel_of.get(contact.action),
+            )
+            for contact in self.profile.contacts
+            if contact.action != NONE
+        ]
+
+    @cached_property
+    def findings(self) -> dict[Check, str | None]:
+        """What the checks found so far."""
+        return {}
+
+
+class Guardrails:
+    """The rules of a policy's actions, compiled; `check` is pure."""
+
+    def __init__(self, actions: Sequence[ActionSpec], rules: GuardrailRules) -> None:
+        self.rules = rules
+        self._names = [spec.action for spec in actions]
+        self._channel_of = {spec.action: spec.channel for spec in actions}
+        shared = _Shared(rules)
+        self._checks = [_checks(spec, rules, shared) for spec in actions]
+        self._ends = {spec.action: _end(spec, rules) for spec in actions}
+        self._valid = timedelta(minutes=rules.decision_valid_minutes)
+        self._default_zone = open_zone(rules.default_time_zone) or ZoneInfo("UTC")
+
+    def situation(
+        self, profile: Profile | None, *, context: Context, now: datetime, time_zone: str | None
+    ) -> Situation:
+        """The facts of one decision; `profile` None is a store that did not answer.
+
+        Raises `BadRequestError` for a time zone that does not exist.
+        """
+        known = profile or _NOBODY
+        zone = self._default_zone
+        if time_zone is not None:
+            zone = _zone(time_zone, path="$.time_zone")
+        elif known.time_zone is not None:
+            zone = _zone(known.time_zone, path="$.profile.time_zone")
+        return Situation(
+            profile=known,
+            context=context,
+            now=now,
+            zone=zone,
+            channel_of=self._channel_of,
+            is_known=profile is not None,
+        )
+
+    def check(
+        self, candidates: Sequence[int], situation: Situation, *, is_held_out: bool
+    ) -> tuple[list[int], list[Exclusion]]:
+        """Indices of the eligible among the candidates, in order, and why the others are not."""
+        eligible: list[int] = []
+        excluded: list[Exclusion] = []
+        for index in candidates:
+            if not is_held_out and not self._checks[index]:
+                eligible.append(index)
+                continue
+            found = self._first(index, situation, is_held_out=is_held_out)
+            if found is None:
+                eligible.append(index)
+            else:
+                excluded.append(found)
+        return eligible, excluded
+
+    def _first(self, index: int, situation: Situation, *, is_held_out: bool) -> Exclusion | None:
+        name, findings = self._names[index], situation.findings
+        for rule, check in self._checks[index]:
+            if check not in findings:
+                findings[check] = check(situation)
+            detail = findings[check]
+            if detail is not None:
+                return Exclusion(name, rule, detail)
+        if is_held_out and name != NONE:
+            return Exclusion(name, HOLDOUT, "the customer is in the global holdout")
+        return None
+
+    def expires_at(self, action: str, situation: Situation) -> datetime:
+        """Until when the answer may be acted on: at most the decision's validity, and before
+        the action's own end and the next quiet hours."""
+        latest = situation.now + self._valid
+        last, quiet = self._ends.get(action, _NO_END)
+        if last is not None:
+            latest = min(latest, last)
+        for hours in quiet:
+            latest = quiet_from(hours, situation.now, until=latest, zone=situation.zone)
+        return latest
+
+
+_End = tuple[datetime | None, list[QuietHours]]
+_NO_END: _End = (None, [])
+
+
+def _end(spec: ActionSpec, rules: GuardrailRules) -> _End:
+    """The action's last moment, and the quiet hours that concern it."""
+    if spec.action == NONE:
+        return _NO_END
+    last = None if spec.valid_until is None else as_utc(spec.valid_until)
+    return last, [hours for hours in rules.quiet_hours if _concerns(hours, spec)]
+
+
+_NOBODY = Profile()
+
+
+def _zone(name: str, *, path: str) -> ZoneInfo:
+    zone = open_zone(name)
+    if zone is None:
+        raise BadRequestError(
+            f"{name!r} is no time zone; expected an IANA name, e.g. 'Europe/Paris'", path=path
+        )
+    return zone
+
+
+class _Shared:
+    """Checks that several actions have in common: the same object, asked once a decision."""
+
+    def __init__(self, rules: GuardrailRules) -> None:
+        self.quiet = [(hours, _quiet(hours)) for hours in rules.quiet_hours]
+        self._consents: dict[tuple[str, str | None], Check] = {}
+        self._caps: dict[tuple[FrequencyCap, str], Check] = {}
+
+    def consent(self, channel: str, purpose: str | None) -> Check:
+        key = (channel, purpose)
+        return self._consents.setdefault(key, _consent(channel, purpose))
+
+    def capped(self, cap: FrequencyCap, key: str) -> Check:
+        return self._caps.setdefault((cap, key), _capped(cap, key))
+
+
+def _checks(spec: ActionSpec, rules: GuardrailRules, shared: _Shared) -> list[tuple[str, Check]]:
+    """The checks an action needs, in the order of `RULES`; none for `none`."""
+    if spec.action == NONE:
+        return []
+    checks: list[tuple[str, Check]] = []
+    if spec.channel is not None:
+        checks.append(("consent", shared.consent(spec.channel, spec.purpose)))
+    checks += [("eligibility", _eligibility(condition)) for condition in spec.conditions]
+    if spec.valid_from is not None or spec.valid_until is not None:
+        checks.append(("validity", _validity(spec)))
+    checks += [("quiet_hours", check) for hours, check in shared.quiet if _concerns(hours, spec)]
+    for cap in rules.caps:
+        key = _cap_key(cap, spec.action, spec.channel)
+        if key is not None:
+            checks.append(("frequency_cap", shared.capped(cap, key)))
+    if spec.cooldown_days > 0:
+        checks.append(("cooldown", _cooldown(spec)))
+    return checks
+
+
+def _consent(channel: str, purpose: str | None) -> Check:
+    wanted = channel if purpose is None else f"{channel} for {purpose}"
+
+    def check(situation: Situation) -> str | None:
+        given = situation.profile.consents.get(channel)
+        if given is True or (isinstance(given, dict) and given.get(purpose or "") is True):
+            return None
+        return f"no consent to {wanted}" if situation.is_known else f"consent is {_UNAVAILABLE}"
+
+    return check
+
+
+def _eligibility(condition: Condition) -> Check:
+    def check(situation: Situation) -> str | None:
+        name = condition.attribute
+        value = situation.profile.attributes.get(name)
+        if value is None:
+            value = situation.context.get(name)
+        if value is None:
+            return f"{name} is not known"
+        return None if _holds(condition, value) else f"{name} is {value!r}"
+
+    return check
+
+
+def _holds(condition: Condition, value: str | int | float | bool) -> bool:
+    text = as_text(value)
+    if condition.one_of is not None and text not in [as_text(v) for v in condition.one_of]:
+        return False
+    if condition.none_of is not None and text in [as_text(v) for v in condition.none_of]:
+        return False
+    if condition.minimum is None and condition.maximum is None:
+        return True
+    if isinstance(value, str):
+        return False
+    above = condition.minimum is None or value >= condition.minimum
+    return above and (condition.maximum is None or value <= condition.maximum)
+
+
+def _validity(spec: ActionSpec) -> Check:
+    first = None if spec.valid_from is None else as_utc(spec.valid_from)
+    last = None if spec.valid_until is None else as_utc(spec.valid_until)
+
+    def check(situation: Situation) -> str | None:
+        if first is not None and situation.now < first:
+            return f"valid from {first.isoformat()}"
+        if last is not None and situation.now >= last:
+            return f"valid until {last.isoformat()}"
+        return None
+
+    return check
+
+
+def _quiet(hours: QuietHours) -> Check:
+    def check(situation: Situation) -> str | None:
+        minute = situation.local_minute
+        if not is_quiet(hours, minute):
+            return None
+        clock = f"{minute // 60:02}:{minute % 60:02}"
+        return f"{clock} in {situation.zone.key}; quiet from {hours.start} to {hours.end}"
+
+    return check
+
+
+def _concerns(hours: QuietHours, spec: ActionSpec) -> bool:
+    return not hours.channels or spec.channel in hours.channels
+
+
+def _cap_key(cap: FrequencyCap, action: str, channel: str | None) -> str | None:
+    """What the cap counts this action or contact under; None where it does not."""
+    if cap.scope == "global":
+        return ""
+    key = action if cap.scope == "action" else channel
+    return key if cap.name is None or cap.name == key else None
+
+
+def _capped(cap: FrequencyCap, key: str) -> Check:
+    of = {"action": f"of {key}", "channel": f"by {key}", "global": "in all"}[cap.scope]
+    period, seconds = _PERIOD_NAMES[cap.period], PERIOD_SECONDS[cap.period]
+
+    def check(situation: Situation) -> str | None:
+        if not situation.is_known:
+            return f"contacts are {_UNAVAILABLE}"
+        count = 0
+        for age, action, channel in situation.contacts:
+            count += age < seconds and _cap_key(cap, action, channel) == key
+        if count < cap.limit:
+            return None
+        return f"{count} contacts {of} in the last {period}; at most {cap.limit}"
+
+    return check
+
+
+def _cooldown(spec: ActionSpec) -> Check:
+    period = timedelta(days=spec.cooldown_days)
+
+    def check(situation: Situation) -> str | None:
+        if not situation.is_known:
+            return f"conversions are {_UNAVAILABLE}"
+        for conversion in situation.profile.conversions:
+            mine = conversion.action in (None, spec.action)
+            if mine and situation.now - as_utc(conversion.at) < period:
+                at = as_utc(conversion.at).isoformat()
+                return f"converted at {at}; cool-down of {spec.cooldown_days:g} days"
+        return None
+
+    return check
+
+
+def minute_of_day(clock: str) -> int:
+    """`21:30` → 1290."""
+    return int(clock[:2]) * 60 + int(clock[3:])
+
+
+def is_quiet(hours: QuietHours, minute: int) -> bool:
+    """Whether quiet hours hold at that minute of the local day."""
+    start, end = minute_of_day(hours.start), minute_of_day(hours.end)
+    return start <= minute < end if start < end else (minute >= start or minute < end)
+
+
+def quiet_from(hours: QuietHours, now: datetime, *, until: datetime, zone: ZoneInfo) -> datetime:
+    """When quiet hours next begin after `now`, in UTC; `until` where they do not before it.
+
+    They begin at their start, or where the clock is moved into them: on such a day a local time
+    happens twice or never. `until` is at most some days away: one move of the clock in between.
+    """
+    local, start = now.astimezone(zone), minute_of_day(hours.start)
+    if until.astimezone(zone).utcoffset() == local.utcoffset():
+        minutes = (start - local.hour * 60 - local.minute) % MINUTES_PER_DAY
+        into_minute = timedelta(seconds=local.second, microseconds=local.microsecond)
+        return min(until, now + timedelta(minutes=minutes) - into_minute)
+    moments = [clock_change(now, until, zone=zone)]
+    for days in (0, 1, 2):
+        day = local.date() + timedelta(days=days)
+        wall = datetime(day.year, day.month, day.day, start // 60, start % 60)
+        moments += [wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+    begins = [m for m in moments if now < m < until and is_quiet(hours, _minute(m, zone))]
+    return min(begins, default=until)
+
+
+def clock_change(first: datetime, last: datetime, *, zone: ZoneInfo) -> datetime:
+    """The first second in (first, last] with another offset than `first`; `last` without one."""
+    before = first.astimezone(zone).utcoffset()
+    if last.astimezone(zone).utcoffset() == before:
+        return last
+    low, high = int(first.timestamp()), int(last.timestamp()) + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if datetime.fromtimestamp(middle, zone).utcoffset() == before:
+            low = middle
+        else:
+            high = middle
+    return datetime.fromtimestamp(high, UTC)
+
+
+def _minute(moment: datetime, zone: ZoneInfo) -> int:
+    local = moment.astimezone(zone)
+    return local.hour * 60 + local.minute
