@@ -143,32 +143,35 @@ class Policy:
         draws = np.where(mask[..., np.newaxis, :], bootstrap_values, -np.inf).argmax(axis=-1)
         return np.asarray(_one_hot(draws, masked.shape[-1]).mean(axis=-2))
 
-    def probabilities_of(self, x: np.ndarray, eligible: Sequence[int]) -> list[float]:
-        """One decision's probabilities of the `eligible` action indices, in their order.
+    def weigh(self, x: np.ndarray, eligible: Sequence[int]) -> tuple[list[float], list[float]]:
+        """One decision's values and probabilities of the `eligible` indices, in their order.
 
-        Equal to `distribution` there; plain floats, because arrays of three cost more than they
-        save.
+        The probabilities are those of `distribution`; plain floats, because arrays of three cost
+        more than they save.
         """
-        parameters = self.parameters
-        if parameters.policy == "thompson":
-            mask = np.zeros(len(self.actions), dtype=bool)
-            mask[list(eligible)] = True
-            found: list[float] = self.distribution(x, eligible=mask)[list(eligible)].tolist()
-            return found
         all_values = self.values(x).tolist()
         values = [all_values[index] for index in eligible]
-        best, count = max(values), len(values)
-        if parameters.policy == "softmax":
-            scale = 1.0 / parameters.temperature
-            weights = [math.exp((value - best) * scale) for value in values]
-            kept, added = (1.0 - parameters.exploration_floor) / math.fsum(weights), 0.0
-        else:
-            weights = [0.0] * count
-            weights[values.index(best)] = 1.0 - parameters.epsilon
-            kept = 1.0 - parameters.exploration_floor
-            added = kept * parameters.epsilon / count
-        added += parameters.exploration_floor / count
-        return [kept * weight + added for weight in weights]
+        if self.parameters.policy == "softmax":
+            return values, self._softmax(values)
+        if self.parameters.policy == "epsilon-greedy":
+            return values, self._epsilon_greedy(values)
+        mask = np.zeros(len(self.actions), dtype=bool)
+        mask[list(eligible)] = True
+        return values, self.distribution(x, eligible=mask)[list(eligible)].tolist()
+
+    def _softmax(self, values: list[float]) -> list[float]:
+        best, scale = max(values), 1.0 / self.parameters.temperature
+        weights = [math.exp((value - best) * scale) for value in values]
+        floor = self.parameters.exploration_floor
+        share, added = (1.0 - floor) / math.fsum(weights), floor / len(values)
+        return [share * weight + added for weight in weights]
+
+    def _epsilon_greedy(self, values: list[float]) -> list[float]:
+        floor, epsilon = self.parameters.exploration_floor, self.parameters.epsilon
+        even = ((1.0 - floor) * epsilon + floor) / len(values)
+        found = [even] * len(values)
+        found[values.index(max(values))] += (1.0 - floor) * (1.0 - epsilon)
+        return found
 
 
 def parameters_of(serving: Any) -> PolicyParameters:

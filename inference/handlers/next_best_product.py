@@ -6,7 +6,6 @@ opened at the first request, or before SnapStart takes its snapshot.
 
 from __future__ import annotations
 
-import base64
 import functools
 import os
 import uuid
@@ -18,6 +17,7 @@ import msgspec
 
 from inference.contracts import ProductResponse, decode_request, error_answer
 from inference.errors import BadRequestError
+from inference.handlers.gateway import reply
 from inference.model_store import fetch_model
 from inference.recommender import Recommender
 
@@ -64,23 +64,7 @@ def service() -> Service:
 def handler(event: Any, context: Any) -> dict[str, Any]:
     """Answer a direct invocation, or an API Gateway proxy event (payload format 2.0)."""
     clock, decision_id = datetime.now(UTC), uuid.uuid4().hex
-    if not (isinstance(event, dict) and "requestContext" in event and "version" in event):
-        return service().answer(event, now=clock, decision_id=decision_id)
-    answer = service().answer(_body(event), now=clock, decision_id=decision_id)
-    return {
-        "statusCode": answer["error"]["status"] if "error" in answer else 200,
-        "headers": {"content-type": "application/json"},
-        "body": msgspec.json.encode(answer).decode(),
-    }
-
-
-def _body(event: dict[str, Any]) -> bytes:
-    """The request's bytes; what cannot be decoded is no JSON, which the contract refuses."""
-    body = event.get("body") or ""
-    try:
-        return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
-    except (ValueError, AttributeError):
-        return b""
+    return reply(event, lambda p: service().answer(p, now=clock, decision_id=decision_id))
 
 
 if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":  # pragma: no cover (AWS only)

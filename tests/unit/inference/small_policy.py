@@ -47,19 +47,20 @@ def manifest(**serving: Any) -> dict[str, Any]:
     return {"kind": KIND, "serving": {**base, **serving}}
 
 
-def arrays(*, bootstrap: int = 0) -> dict[str, np.ndarray]:
+def arrays(*, coefficients: Any = COEFFICIENTS, bootstrap: int = 0) -> dict[str, np.ndarray]:
     """The linear model, and `bootstrap` disturbed copies of it."""
-    found = {"coefficients": np.array(COEFFICIENTS, dtype=np.float32)}
+    found = {"coefficients": np.array(coefficients, dtype=np.float32)}
     if bootstrap:
         noise = np.random.default_rng(3).normal(0, 0.3, (bootstrap, 3, 7))
         found["bootstrap_coefficients"] = (found["coefficients"] + noise).astype(np.float32)
     return found
 
 
-def policy(**serving: Any) -> Policy:
+def policy(*, coefficients: Any = COEFFICIENTS, **serving: Any) -> Policy:
     """The policy in memory."""
     draws = 50 if serving.get("policy") == "thompson" else 0
-    return Policy(Artifact(manifest=manifest(**serving), arrays=arrays(bootstrap=draws), tables={}))
+    values = arrays(coefficients=coefficients, bootstrap=draws)
+    return Policy(Artifact(manifest=manifest(**serving), arrays=values, tables={}))
 
 
 def write(folder: Path, **serving: Any) -> Path:

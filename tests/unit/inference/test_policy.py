@@ -87,7 +87,7 @@ def test_one_decision_equals_the_batch(
     eligible = [index for index, is_eligible in enumerate(mask) if is_eligible]
     for row, in_batch, encoded in zip(rows, batch, x, strict=True):
         assert policy.encode(row) == pytest.approx(encoded, rel=1e-12)
-        single = policy.probabilities_of(policy.encode(row), eligible)
+        single = policy.weigh(policy.encode(row), eligible)[1]
         assert single == pytest.approx(in_batch[eligible], rel=1e-9, abs=1e-12)
         assert in_batch[~np.array(mask)].sum() == 0
 
@@ -100,7 +100,7 @@ def test_probabilities_sum_to_one_and_keep_the_floor(
 ) -> None:
     policy = small_policy.policy(**serving)
     eligible = [index for index, is_eligible in enumerate(mask) if is_eligible]
-    found = policy.probabilities_of(policy.encode(context), eligible)
+    found = policy.weigh(policy.encode(context), eligible)[1]
     floor = policy.parameters.exploration_floor
     assert math.fsum(found) == pytest.approx(1.0, abs=1e-12)
     assert min(found) >= floor / len(eligible) - 1e-15

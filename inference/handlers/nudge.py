@@ -1,0 +1,57 @@
+"""The `nudge` Lambda: contract in, guardrails and draw, contract out. Called by shops and apps.
+
+The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`; `NEXTBEST_APPRENTICE` and
+`NEXTBEST_APPRENTICE_RUN` where one watches) is read once; models are opened at the first request,
+or before SnapStart takes its snapshot.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from inference.apprentice import Apprentice
+from inference.handlers.gateway import reply
+from inference.model_store import fetch_model
+from inference.nudge import Nudge
+from inference.nudge_service import NudgeService
+from inference.policy import Policy
+
+
+@functools.cache
+def service() -> NudgeService:
+    """The service of this process; a broken model raises `ArtifactError` and is not cached."""
+    tenant = os.environ["NEXTBEST_TENANT"]
+    return NudgeService(
+        nudge=_open(os.environ["NEXTBEST_MODEL"], tenant=tenant),
+        run=os.environ["NEXTBEST_RUN"],
+        version=os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+        apprentice=_apprentice(tenant),
+    )
+
+
+def _open(model: str, *, tenant: str) -> Nudge:
+    return Nudge(Policy.open(fetch_model(model)), tenant=tenant)
+
+
+def _apprentice(tenant: str) -> Apprentice | None:
+    artifacts = os.environ.get("NEXTBEST_APPRENTICE")
+    if not artifacts:
+        return None
+    nudge = _open(f"{artifacts}/model.tar.gz", tenant=tenant)
+    return Apprentice(nudge, run=os.environ["NEXTBEST_APPRENTICE_RUN"])
+
+
+def handler(event: Any, context: Any) -> dict[str, Any]:
+    """Answer a direct invocation, or an API Gateway proxy event (payload format 2.0)."""
+    clock, decision_id = datetime.now(UTC), uuid.uuid4().hex
+    return reply(event, lambda p: service().answer(p, now=clock, decision_id=decision_id))
+
+
+if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":  # pragma: no cover (AWS only)
+    from snapshot_restore_py import register_before_snapshot
+
+    register_before_snapshot(service)
