@@ -21,7 +21,7 @@ from pipelines.errors import StageError, TenantError
 
 LOCAL = "local"
 LOCAL_ACCOUNT = "000000000000"
-DECISIONS = ("next-best-product",)
+DECISIONS = ("next-best-product", "nudge")
 KINDS = ("recommender",)
 _TENANT = re.compile(r"[a-z](?:[a-z0-9]|-(?=[a-z0-9])){0,19}")
 

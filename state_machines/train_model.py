@@ -18,6 +18,7 @@ from state_machines.states import (
     choice,
     equals,
     fail_with_error,
+    is_present,
     matches,
     put,
     render,
@@ -50,6 +51,7 @@ def train_model(kind: str = "recommender") -> dict[str, Any]:
     notify_failed.next(failed)
 
     begin = put("Begin", dict.fromkeys(STEPS, 0), result_path="$.attempts")
+    live = Pass("ReleaseLive", result="live", result_path="$.release_mode")
     prepare = _processing("Prepare", f"{package}.prepare", _prepare_inputs(), "prepared")
     train = _train()
     champion = _read_champion(decision)
@@ -68,7 +70,8 @@ def train_model(kind: str = "recommender") -> dict[str, Any]:
         catch(state, ["States.ALL"], notify_failed)
     catch(notify, ["States.ALL"], end, result_path="$.unnotified")
 
-    begin.next(prepare)
+    begin.next(choice("HasReleaseMode", [(is_present("$.release_mode"), prepare)], default=live))
+    live.next(prepare)
     prepare.next(train)
     train.next(champion)
     champion.next(evaluate)
@@ -312,6 +315,7 @@ def _release(kind: str, decision: str) -> Task:
                 "function.$": _function(decision),
                 "artifacts.$": _artifacts(),
                 "golden.$": _run_uri("evaluation/golden.json"),
+                "mode.$": "$.release_mode",
                 "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID.$": "$$.Execution.Id",
             },
         },
