@@ -1,8 +1,9 @@
 """The context of a nudge as a vector: what training saw decides the columns. Runs in a Lambda.
 
-Numbers are standardised, missing ones filled (and marked, where training saw any missing);
-categories are one-hot with a last column for missing and unseen values. One context at a time for
-a decision, columns of many for training: the same numbers either way (a test says so).
+Numbers are standardised, missing ones filled (and marked, where training saw any missing), and may
+bend at knots; categories are one-hot with a last column for missing and unseen values. One context
+at a time for a decision, columns of many for training: the same numbers either way (a test says
+so).
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ FARTHEST = 1e6
 class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A context column and its place in the vector: `start`, `width`.
 
-    A number is `(value - mean) / scale`, `fill` (in the number's own unit) where missing; with
-    `width` 2 its second column says 1 where it was missing. A category has `len(values) + 1`
-    columns, the last for missing and unseen values.
+    A number is `(value - mean) / scale`, `fill` (in the number's own unit) where missing; then a
+    column `max(that - knot, 0)` for each of `knots` (standardised too), so that a linear model can
+    bend; then, where training saw any missing, one that says 1 where it was. A category has
+    `len(values) + 1` columns, the last for missing and unseen values.
     """
 
     name: str
@@ -36,7 +38,13 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean: float = 0.0
     scale: float = 1.0
     fill: float = 0.0
+    knots: list[float] = []
     values: list[str] = []
+
+    @property
+    def marks_missing(self) -> bool:
+        """Whether the last column says that the value was missing."""
+        return self.type == "category" or self.width == 2 + len(self.knots)
 
 
 class Encoder:
@@ -48,7 +56,7 @@ class Encoder:
         self.width = sum(feature.width for feature in features)
         self._names = {feature.name: None for feature in features}
         self._numbers = {
-            f.name: (f.start, f.mean, f.scale, f.start + 1 if f.width == 2 else None)
+            f.name: (f.start, f.mean, f.scale, f.knots, f.start + f.width - 1)
             for f in features
             if f.type == "number"
         }
@@ -60,10 +68,11 @@ class Encoder:
         self._starts = {f.name: (f.start, f.start + f.width - 1) for f in features}
         self._missing = [0.0] * self.width
         for feature in features:
-            self._missing[feature.start + feature.width - 1] = 1.0
             if feature.type == "number":
-                filled = (feature.fill - feature.mean) / feature.scale
-                self._missing[feature.start] = _bounded(filled)
+                filled = _bounded((feature.fill - feature.mean) / feature.scale)
+                _bend(self._missing, feature.start, filled, feature.knots)
+            if feature.marks_missing:
+                self._missing[feature.start + feature.width - 1] = 1.0
 
     def encode(self, context: Context) -> np.ndarray:
         """One context, (width,). A name that is no feature is skipped (see `unknown`).
@@ -76,11 +85,13 @@ class Encoder:
             if value is None:
                 continue
             if name in numbers:
-                start, mean, scale, flag = numbers[name]
+                start, mean, scale, knots, last = numbers[name]
                 number = value if type(value) is float else _number(name, value)
-                vector[start] = _bounded((number - mean) / scale)
-                if flag is not None:
-                    vector[flag] = 0.0
+                scaled = _bounded((number - mean) / scale)
+                vector[last] = 0.0  # the mark of a missing value, where there is one
+                vector[start] = scaled
+                if knots:
+                    _bend(vector, start, scaled, knots)
             elif name in codes:
                 code = codes[name].get(value if type(value) is str else as_text(value))
                 if code is not None:
@@ -108,10 +119,12 @@ class Encoder:
     def _fill_numbers(self, matrix: np.ndarray, feature: Feature, column: Any) -> None:
         values = np.asarray(column, dtype=np.float64)
         known = ~np.isnan(values)
-        scaled = (values[known] - feature.mean) / feature.scale
-        matrix[known, feature.start] = np.clip(scaled, -FARTHEST, FARTHEST)
-        if feature.width == 2:
-            matrix[known, feature.start + 1] = 0.0
+        scaled = np.clip((values[known] - feature.mean) / feature.scale, -FARTHEST, FARTHEST)
+        matrix[known, feature.start] = scaled
+        for place, knot in enumerate(feature.knots, start=feature.start + 1):
+            matrix[known, place] = np.maximum(scaled - knot, 0.0)
+        if feature.marks_missing:
+            matrix[known, feature.start + feature.width - 1] = 0.0
 
     def _fill_categories(self, matrix: np.ndarray, feature: Feature, column: Any) -> None:
         code_of, other = self._codes[feature.name], feature.width - 1
@@ -155,10 +168,19 @@ def _bounded(scaled: float) -> float:
     return -FARTHEST if scaled < -FARTHEST else FARTHEST if scaled > FARTHEST else scaled
 
 
+def _bend(vector: list[float], start: int, scaled: float, knots: Sequence[float]) -> None:
+    """A standardised number and what of it lies beyond each knot."""
+    vector[start] = scaled
+    for place, knot in enumerate(knots, start=start + 1):
+        vector[place] = scaled - knot if scaled > knot else 0.0
+
+
 def _check(features: Sequence[Feature]) -> None:
     end = 0
     for feature in features:
-        widths = (1, 2) if feature.type == "number" else (len(feature.values) + 1,)
+        bends = len(feature.knots)
+        is_number = feature.type == "number"
+        widths = (1 + bends, 2 + bends) if is_number else (len(feature.values) + 1,)
         if feature.start != end or feature.width not in widths:
             raise ArtifactError(
                 f"feature {feature.name!r}: columns {feature.start} + {feature.width}; "
