@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.errors import DecisionError
-from pipelines.releases import LIVE
+from pipelines.releases import DECISION_OF, LIVE
 from pipelines.stage import Stage
 
 
@@ -31,9 +31,10 @@ def decide(
             FunctionName=function, Qualifier=LIVE, Payload=json.dumps(request).encode()
         )
     except client.exceptions.ResourceNotFoundException as error:
+        kind = next((k for k, d in DECISION_OF.items() if d == decision), "recommender")
         raise DecisionError(
             f"{function} has no live version on stage {stage.name!r}; "
-            f"run: nextbest train recommender --tenant {tenant}"
+            f"run: nextbest train {kind} --tenant {tenant}"
         ) from error
     answer = json.loads(reply["Payload"].read() or b"null")
     if "FunctionError" in reply or not isinstance(answer, dict):

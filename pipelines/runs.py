@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from botocore.exceptions import ClientError
@@ -27,6 +27,7 @@ from training.recommendation.configuration import RecommenderConfiguration
 
 CONFIGURATIONS: dict[str, type[msgspec.Struct]] = {"recommender": RecommenderConfiguration}
 TRAIN_STEPS = {"recommender": "recommendation.train"}
+APPRENTICES = ("nudge-policy",)
 ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
 _RUN = re.compile(r"(?P<kind>[a-z-]+)-\d{8}t\d{6}-[0-9a-f]{6,8}")
 
@@ -42,7 +43,7 @@ class StateView:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as it stands now. `outcome` is released, refused, superseded, or None."""
+    """A run as it stands now. `outcome` is released, apprentice, refused, superseded, or None."""
 
     name: str
     tenant: str
@@ -65,7 +66,7 @@ class RunView:
 
     @property
     def summary(self) -> str:
-        """One or two words: running, released, refused, superseded, failed, interrupted …"""
+        """One or two words: running, released, apprentice, refused, failed, interrupted …"""
         if self.status == "FAILED" and self.error == "States.ServiceRestart":
             return "interrupted"
         names = {"RUNNING": "running", "ABORTED": "stopped", "TIMED_OUT": "timed out"}
@@ -74,12 +75,17 @@ class RunView:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What to train and how; `settings` are `key=value` of the kind's configuration."""
+    """What to train and how; `settings` are `key=value` of the kind's configuration.
+
+    `release` says what becomes of a model that passes its gate: it goes live, or it watches the
+    live one as its apprentice.
+    """
 
     kind: str
     tenant: str
     settings: Mapping[str, Any]
     resources: RunConfiguration = field(default_factory=RunConfiguration)
+    release: Literal["live", "apprentice"] = "live"
 
 
 def run_name(kind: str, now: datetime) -> str:
@@ -97,12 +103,18 @@ def parse_settings(kind: str, settings: Mapping[str, Any]) -> msgspec.Struct:
 def run_parameters(request: RunRequest) -> dict[str, Any]:
     """The part of an execution's input that does not depend on the run's name or data set."""
     strings = to_strings(parse_settings(request.kind, request.settings))
+    if request.release == "apprentice" and request.kind not in APPRENTICES:
+        raise RunError(
+            f"a {request.kind} cannot be an apprentice, only a {', '.join(APPRENTICES)} can; "
+            "leave --apprentice out"
+        )
     return {
         "tenant": request.tenant,
         "kind": request.kind,
         "hyperparameters": {**strings, "step": TRAIN_STEPS[request.kind]},
         "environment": {f"NEXTBEST_{key.upper()}": value for key, value in strings.items()},
         "resources": _resources(request.resources),
+        "release_mode": request.release,
     }
 
 

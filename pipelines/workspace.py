@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
-from pipelines import decisions, releases, runs, schedules
+from pipelines import apprentices, decisions, releases, runs, schedules
 from pipelines.configuration import load_configuration
 from pipelines.errors import RunError
 from pipelines.jobs import job_log
@@ -112,7 +112,13 @@ class Workspace:
         self.stage = stage if isinstance(stage, Stage) else open_stage(stage, root=self.root)
         self.tenant = check_tenant(tenant)
 
-    def request(self, kind: str, settings: Mapping[str, Any]) -> runs.RunRequest:
+    def request(
+        self,
+        kind: str,
+        settings: Mapping[str, Any],
+        *,
+        release: Literal["live", "apprentice"] = "live",
+    ) -> runs.RunRequest:
         """What to train: the project's configuration with `settings` laid over it."""
         project = load_configuration(self.root)
         return runs.RunRequest(
@@ -120,11 +126,19 @@ class Workspace:
             tenant=self.tenant,
             settings={**project.recommender, **settings},
             resources=project.runs,
+            release=release,
         )
 
-    def train(self, kind: str = "recommender", **settings: Any) -> Run:
+    def train(
+        self,
+        kind: str = "recommender",
+        *,
+        release: Literal["live", "apprentice"] = "live",
+        **settings: Any,
+    ) -> Run:
         """Start a run on the tenant's newest data set; settings are the kind's configuration."""
-        return Run(self.stage, runs.start_run(self.stage, self.request(kind, settings)))
+        request = self.request(kind, settings, release=release)
+        return Run(self.stage, runs.start_run(self.stage, request))
 
     def run(self, name: str) -> Run:
         return Run(self.stage, name)
@@ -132,15 +146,27 @@ class Workspace:
     def runs(self, *, limit: int = 20) -> list[runs.RunView]:
         return runs.list_runs(self.stage, tenant=self.tenant, limit=limit)
 
-    def decide(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The live recommender's answer to a request."""
-        return decisions.decide(self.stage, self.tenant, request)
+    def decide(
+        self, request: Mapping[str, Any], *, decision: str = "next-best-product"
+    ) -> dict[str, Any]:
+        """The live model's answer to a request: of `next-best-product` or `nudge`."""
+        return decisions.decide(self.stage, self.tenant, request, decision=decision)
 
-    def models(self) -> list[releases.ModelView]:
-        return releases.list_models(self.stage, self.tenant)
+    def models(self, *, kind: str = "recommender") -> list[releases.ModelView]:
+        return releases.list_models(self.stage, self.tenant, kind=kind)
 
-    def rollback(self, *, to_version: str | None = None) -> releases.Rollback:
-        return releases.rollback(self.stage, self.tenant, to_version=to_version)
+    def rollback(
+        self, *, kind: str = "recommender", to_version: str | None = None
+    ) -> releases.Rollback:
+        return releases.rollback(self.stage, self.tenant, kind=kind, to_version=to_version)
+
+    def agreement(self) -> apprentices.Agreement:
+        """What the live nudge policy and its apprentice chose for the same customers."""
+        return apprentices.agreement(self.stage, self.tenant)
+
+    def promote_apprentice(self) -> str:
+        """Make the apprentice live; the name of the release's execution."""
+        return apprentices.promote(self.stage, self.tenant)
 
     def schedule(self, kind: str, *, every: str, **settings: Any) -> schedules.ScheduleView:
         """Retrain on the newest data every `7d`, `12h` …"""

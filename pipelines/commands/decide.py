@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from pipelines.commands.decide_nudge import nudge
 from pipelines.console import (
     JsonOption,
     StageOption,
@@ -20,6 +21,7 @@ from pipelines.errors import DecisionError
 from pipelines.stage import open_stage
 
 app = typer.Typer(help="Ask for decisions.", no_args_is_help=True)
+app.command("nudge")(nudge)
 
 
 @app.command("next-best-product")

@@ -8,19 +8,32 @@ import typer
 
 from pipelines.commands.runs import watch_to_end
 from pipelines.console import SetOption, StageOption, TenantOption, console, parse_assignments
-from pipelines.workspace import Workspace
+from pipelines.runs import start_run
+from pipelines.workspace import Run, Workspace
 
 
 def train(
     tenant: TenantOption,
-    kind: Annotated[str, typer.Argument(help="What to train: recommender.")] = "recommender",
+    kind: Annotated[
+        str, typer.Argument(help="What to train: recommender or nudge-policy.")
+    ] = "recommender",
     settings: SetOption = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to its end.")] = False,
+    apprentice: Annotated[
+        bool,
+        typer.Option(
+            "--apprentice",
+            help="A nudge-policy that passes watches the live one: logged, not acted on.",
+        ),
+    ] = False,
     stage: StageOption = None,
 ) -> None:
     """Train a model on the tenant's newest data; release it if it passes the gate."""
     workspace = Workspace(stage, tenant)
-    run = workspace.train(kind, **parse_assignments(settings))
+    request = workspace.request(
+        kind, parse_assignments(settings), release="apprentice" if apprentice else "live"
+    )
+    run = Run(workspace.stage, start_run(workspace.stage, request))
     console.print(f"started {run.name}")
     if watch:
         watch_to_end(run)
