@@ -9,7 +9,7 @@ so).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -47,6 +47,25 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.type == "category" or self.width == 2 + len(self.knots)
 
 
+class _Place(NamedTuple):
+    """Where a feature's columns are, and how its value gets there; `codes` of a category."""
+
+    start: int
+    last: int
+    codes: dict[str, int] | None
+    mean: float
+    scale: float
+    knots: list[float]
+
+
+def _place(feature: Feature) -> _Place:
+    codes = None
+    if feature.type == "category":
+        codes = {value: code for code, value in enumerate(feature.values)}
+    last = feature.start + feature.width - 1
+    return _Place(feature.start, last, codes, feature.mean, feature.scale, feature.knots)
+
+
 class Encoder:
     """Features → vectors of `width` columns. Raises `ArtifactError` for columns that overlap."""
 
@@ -54,18 +73,7 @@ class Encoder:
         _check(features)
         self.features = list(features)
         self.width = sum(feature.width for feature in features)
-        self._names = {feature.name: None for feature in features}
-        self._numbers = {
-            f.name: (f.start, f.mean, f.scale, f.knots, f.start + f.width - 1)
-            for f in features
-            if f.type == "number"
-        }
-        self._codes = {
-            f.name: {value: code for code, value in enumerate(f.values)}
-            for f in features
-            if f.type == "category"
-        }
-        self._starts = {f.name: (f.start, f.start + f.width - 1) for f in features}
+        self._places = {f.name: _place(f) for f in features}
         self._missing = [0.0] * self.width
         for feature in features:
             if feature.type == "number":
@@ -75,28 +83,27 @@ class Encoder:
                 self._missing[feature.start + feature.width - 1] = 1.0
 
     def encode(self, context: Context) -> np.ndarray:
-        """One context, (width,). A name that is no feature is skipped (see `unknown`).
+        """One context, (width,). A name that is no feature is skipped (see `gaps`).
 
         Raises `BadRequestError` for a text where training saw numbers.
         """
-        vector = self._missing.copy()
-        numbers, codes = self._numbers, self._codes
+        vector, places = self._missing.copy(), self._places
         for name, value in context.items():
-            if value is None:
+            place = places.get(name)
+            if value is None or place is None:
                 continue
-            if name in numbers:
-                start, mean, scale, knots, last = numbers[name]
+            start, last, codes, mean, scale, knots = place
+            if codes is None:
                 number = value if type(value) is float else _number(name, value)
                 scaled = _bounded((number - mean) / scale)
                 vector[last] = 0.0  # the mark of a missing value, where there is one
                 vector[start] = scaled
                 if knots:
                     _bend(vector, start, scaled, knots)
-            elif name in codes:
-                code = codes[name].get(value if type(value) is str else as_text(value))
+            else:
+                code = codes.get(value if type(value) is str else as_text(value))
                 if code is not None:
-                    start, other = self._starts[name]
-                    vector[other] = 0.0
+                    vector[last] = 0.0
                     vector[start + code] = 1.0
         return np.array(vector)
 
@@ -127,19 +134,19 @@ class Encoder:
             matrix[known, feature.start + feature.width - 1] = 0.0
 
     def _fill_categories(self, matrix: np.ndarray, feature: Feature, column: Any) -> None:
-        code_of, other = self._codes[feature.name], feature.width - 1
+        code_of, other = self._places[feature.name].codes or {}, feature.width - 1
         codes = [other if _absent(v) else code_of.get(as_text(v), other) for v in column]
         block = matrix[:, feature.start : feature.start + feature.width]
         block[:] = 0.0
         block[np.arange(len(codes)), codes] = 1.0
 
-    def unknown(self, context: Context) -> list[str]:
-        """Names in the context that the model has no use for."""
-        return [name for name in context if name not in self._names]
-
-    def missing(self, context: Context) -> list[str]:
-        """Features that the context does not tell."""
-        return [name for name in self._names if context.get(name) is None]
+    def gaps(self, context: Context) -> tuple[list[str], list[str]]:
+        """Names in the context that are no feature, and features that it does not tell."""
+        places = self._places
+        if context.keys() == places.keys() and None not in context.values():
+            return [], []
+        unknown = [name for name in context if name not in places]
+        return unknown, [name for name in places if context.get(name) is None]
 
 
 def as_text(value: Any) -> str:

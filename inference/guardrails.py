@@ -8,8 +8,7 @@ known excludes: no consent on record is no consent. `none` is always eligible.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from zoneinfo import ZoneInfo
@@ -46,25 +45,56 @@ class Exclusion(msgspec.Struct, frozen=True):
     detail: str
 
 
+def minute_of_day(clock: str) -> int:
+    """`21:30` → 1290."""
+    return int(clock[:2]) * 60 + int(clock[3:])
+
+
+class QuietWindow:
+    """Quiet hours as minutes of the local day."""
+
+    def __init__(self, hours: QuietHours) -> None:
+        self.start, self.end = minute_of_day(hours.start), minute_of_day(hours.end)
+
+    def holds(self, minute: int) -> bool:
+        """Whether that minute of the local day is quiet."""
+        if self.start < self.end:
+            return self.start <= minute < self.end
+        return minute >= self.start or minute < self.end
+
+
 Check = Callable[["Situation"], str | None]
 
 
-@dataclass(eq=False)
 class Situation:
-    """One decision's facts, read only. `is_known` is False where the profile store did not
-    answer. What several actions ask is worked out once."""
+    """One decision's facts. `is_known` is False where the profile store did not answer.
 
-    profile: Profile
-    context: Context
-    now: datetime
-    zone: ZoneInfo
-    channel_of: dict[str, str | None] = field(default_factory=dict)
-    is_known: bool = True
+    What several actions ask is worked out once: `findings` of checks, `counts` of caps.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        context: Context,
+        now: datetime,
+        zone: ZoneInfo,
+        channel_of: Mapping[str, str | None],
+        is_known: bool,
+    ) -> None:
+        self.profile = profile
+        self.context = context
+        self.now = now
+        self.zone = zone
+        self.channel_of = channel_of
+        self.is_known = is_known
+        self.findings: dict[Check, str | None] = {}
+        self.counts: dict[int, dict[str, int]] = {}
 
     @cached_property
-    def local_minute(self) -> int:
-        """Minutes since midnight on the customer's clock."""
-        return _minute(self.now, self.zone)
+    def local(self) -> datetime:
+        """The customer's clock."""
+        return self.now.astimezone(self.zone)
 
     @cached_property
     def contacts(self) -> list[tuple[float, str, str | None]]:
@@ -72,7 +102,7 @@ class Situation:
         moment = self.now.timestamp()
         return [
             (
-                moment - as_utc(contact.at).timestamp(),
+                moment - _epoch(contact.at),
                 contact.action,
                 contact.channel or self.channel_of.get(contact.action),
             )
@@ -80,10 +110,17 @@ class Situation:
             if contact.action != NONE
         ]
 
-    @cached_property
-    def findings(self) -> dict[Check, str | None]:
-        """What the checks found so far."""
-        return {}
+    def count(self, number: int, cap: FrequencyCap, key: str) -> int:
+        """Contacts that cap `number` counts under that key."""
+        counts = self.counts.get(number)
+        if counts is None:
+            counts = self.counts[number] = {}
+            seconds = PERIOD_SECONDS[cap.period]
+            for age, action, channel in self.contacts:
+                counted = _cap_key(cap, action, channel)
+                if counted is not None and age < seconds:
+                    counts[counted] = counts.get(counted, 0) + 1
+        return counts.get(key, 0)
 
 
 class Guardrails:
@@ -113,7 +150,7 @@ class Guardrails:
         elif known.time_zone is not None:
             zone = _zone(known.time_zone, path="$.profile.time_zone")
         return Situation(
-            profile=known,
+            known,
             context=context,
             now=now,
             zone=zone,
@@ -157,12 +194,12 @@ class Guardrails:
         last, quiet = self._ends.get(action, _NO_END)
         if last is not None:
             latest = min(latest, last)
-        for hours in quiet:
-            latest = quiet_from(hours, situation.now, until=latest, zone=situation.zone)
+        for window in quiet:
+            latest = quiet_from(window, situation.local, until=latest)
         return latest
 
 
-_End = tuple[datetime | None, list[QuietHours]]
+_End = tuple[datetime | None, list[QuietWindow]]
 _NO_END: _End = (None, [])
 
 
@@ -171,7 +208,7 @@ def _end(spec: ActionSpec, rules: GuardrailRules) -> _End:
     if spec.action == NONE:
         return _NO_END
     last = None if spec.valid_until is None else as_utc(spec.valid_until)
-    return last, [hours for hours in rules.quiet_hours if _concerns(hours, spec)]
+    return last, [QuietWindow(hours) for hours in rules.quiet_hours if _concerns(hours, spec)]
 
 
 _NOBODY = Profile()
@@ -192,14 +229,14 @@ class _Shared:
     def __init__(self, rules: GuardrailRules) -> None:
         self.quiet = [(hours, _quiet(hours)) for hours in rules.quiet_hours]
         self._consents: dict[tuple[str, str | None], Check] = {}
-        self._caps: dict[tuple[FrequencyCap, str], Check] = {}
+        self._caps: dict[tuple[int, str], Check] = {}
 
     def consent(self, channel: str, purpose: str | None) -> Check:
         key = (channel, purpose)
         return self._consents.setdefault(key, _consent(channel, purpose))
 
-    def capped(self, cap: FrequencyCap, key: str) -> Check:
-        return self._caps.setdefault((cap, key), _capped(cap, key))
+    def capped(self, number: int, cap: FrequencyCap, key: str) -> Check:
+        return self._caps.setdefault((number, key), _capped(number, cap, key))
 
 
 def _checks(spec: ActionSpec, rules: GuardrailRules, shared: _Shared) -> list[tuple[str, Check]]:
@@ -213,10 +250,10 @@ def _checks(spec: ActionSpec, rules: GuardrailRules, shared: _Shared) -> list[tu
     if spec.valid_from is not None or spec.valid_until is not None:
         checks.append(("validity", _validity(spec)))
     checks += [("quiet_hours", check) for hours, check in shared.quiet if _concerns(hours, spec)]
-    for cap in rules.caps:
+    for number, cap in enumerate(rules.caps):
         key = _cap_key(cap, spec.action, spec.channel)
         if key is not None:
-            checks.append(("frequency_cap", shared.capped(cap, key)))
+            checks.append(("frequency_cap", shared.capped(number, cap, key)))
     if spec.cooldown_days > 0:
         checks.append(("cooldown", _cooldown(spec)))
     return checks
@@ -276,9 +313,11 @@ def _validity(spec: ActionSpec) -> Check:
 
 
 def _quiet(hours: QuietHours) -> Check:
+    window = QuietWindow(hours)
+
     def check(situation: Situation) -> str | None:
-        minute = situation.local_minute
-        if not is_quiet(hours, minute):
+        minute = _minute(situation.local)
+        if not window.holds(minute):
             return None
         clock = f"{minute // 60:02}:{minute % 60:02}"
         return f"{clock} in {situation.zone.key}; quiet from {hours.start} to {hours.end}"
@@ -298,16 +337,14 @@ def _cap_key(cap: FrequencyCap, action: str, channel: str | None) -> str | None:
     return key if cap.name is None or cap.name == key else None
 
 
-def _capped(cap: FrequencyCap, key: str) -> Check:
+def _capped(number: int, cap: FrequencyCap, key: str) -> Check:
     of = {"action": f"of {key}", "channel": f"by {key}", "global": "in all"}[cap.scope]
-    period, seconds = _PERIOD_NAMES[cap.period], PERIOD_SECONDS[cap.period]
+    period = _PERIOD_NAMES[cap.period]
 
     def check(situation: Situation) -> str | None:
         if not situation.is_known:
             return f"contacts are {_UNAVAILABLE}"
-        count = 0
-        for age, action, channel in situation.contacts:
-            count += age < seconds and _cap_key(cap, action, channel) == key
+        count = situation.count(number, cap, key)
         if count < cap.limit:
             return None
         return f"{count} contacts {of} in the last {period}; at most {cap.limit}"
@@ -331,43 +368,33 @@ def _cooldown(spec: ActionSpec) -> Check:
     return check
 
 
-def minute_of_day(clock: str) -> int:
-    """`21:30` → 1290."""
-    return int(clock[:2]) * 60 + int(clock[3:])
+def quiet_from(window: QuietWindow, local: datetime, *, until: datetime) -> datetime:
+    """When quiet hours next begin after `local`, which is in the customer's zone; in UTC.
 
-
-def is_quiet(hours: QuietHours, minute: int) -> bool:
-    """Whether quiet hours hold at that minute of the local day."""
-    start, end = minute_of_day(hours.start), minute_of_day(hours.end)
-    return start <= minute < end if start < end else (minute >= start or minute < end)
-
-
-def quiet_from(hours: QuietHours, now: datetime, *, until: datetime, zone: ZoneInfo) -> datetime:
-    """When quiet hours next begin after `now`, in UTC; `until` where they do not before it.
-
-    They begin at their start, or where the clock is moved into them: on such a day a local time
-    happens twice or never. `until` is at most some days away: one move of the clock in between.
+    `until` where they do not begin before it. They begin at their start, or where the clock is
+    moved into them: on such a day a local time happens twice or never. `until` is at most some
+    days away: one move of the clock in between.
     """
-    local, start = now.astimezone(zone), minute_of_day(hours.start)
+    zone, start = local.tzinfo, window.start
     if until.astimezone(zone).utcoffset() == local.utcoffset():
-        minutes = (start - local.hour * 60 - local.minute) % MINUTES_PER_DAY
+        minutes = (start - _minute(local)) % MINUTES_PER_DAY
         into_minute = timedelta(seconds=local.second, microseconds=local.microsecond)
-        return min(until, now + timedelta(minutes=minutes) - into_minute)
-    moments = [clock_change(now, until, zone=zone)]
+        return min(until, local.astimezone(UTC) + timedelta(minutes=minutes) - into_minute)
+    moments = [clock_change(local, until)]
     for days in (0, 1, 2):
         day = local.date() + timedelta(days=days)
         wall = datetime(day.year, day.month, day.day, start // 60, start % 60)
         moments += [wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
-    begins = [m for m in moments if now < m < until and is_quiet(hours, _minute(m, zone))]
-    return min(begins, default=until)
+    after = [m for m in moments if local.astimezone(UTC) < m < until]
+    return min((m for m in after if window.holds(_minute(m.astimezone(zone)))), default=until)
 
 
-def clock_change(first: datetime, last: datetime, *, zone: ZoneInfo) -> datetime:
-    """The first second in (first, last] with another offset than `first`; `last` without one."""
-    before = first.astimezone(zone).utcoffset()
+def clock_change(local: datetime, last: datetime) -> datetime:
+    """The first second in (local, last] with another offset than `local`; `last` without one."""
+    zone, before = local.tzinfo, local.utcoffset()
     if last.astimezone(zone).utcoffset() == before:
         return last
-    low, high = int(first.timestamp()), int(last.timestamp()) + 1
+    low, high = int(local.timestamp()), int(last.timestamp()) + 1
     while high - low > 1:
         middle = (low + high) // 2
         if datetime.fromtimestamp(middle, zone).utcoffset() == before:
@@ -377,6 +404,10 @@ def clock_change(first: datetime, last: datetime, *, zone: ZoneInfo) -> datetime
     return datetime.fromtimestamp(high, UTC)
 
 
-def _minute(moment: datetime, zone: ZoneInfo) -> int:
-    local = moment.astimezone(zone)
+def _minute(local: datetime) -> int:
+    """Minutes since midnight on that clock."""
     return local.hour * 60 + local.minute
+
+
+def _epoch(moment: datetime) -> float:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -58,6 +58,7 @@ class Nudge:
             probabilities, decision_id=decision_id, salt=self.salt if salt is None else salt
         )
         action = names[position]
+        unknown_context, missing_context = self.policy.encoder.gaps(context)
         return NudgeDecision(
             decision_id=decision_id,
             action=action,
@@ -68,8 +69,8 @@ class Nudge:
             holdout=is_held_out,
             decided_at=moment,
             expires_at=self._guardrails.expires_at(action, situation),
-            unknown_context=self.policy.encoder.unknown(context),
-            missing_context=self.policy.encoder.missing(context),
+            unknown_context=unknown_context,
+            missing_context=missing_context,
             degraded=profile is None,
         )
 

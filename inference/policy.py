@@ -26,10 +26,18 @@ from inference.artifact import Artifact, open_artifact
 from inference.errors import ArtifactError
 from inference.features import Context, Encoder, Feature
 from inference.guardrail_rules import ActionSpec, GuardrailRules
-from inference.value_models import BootstrapModel, Link, ValueModel, expected, open_model
+from inference.value_models import (
+    BootstrapModel,
+    LinearModel,
+    Link,
+    ValueModel,
+    expected,
+    open_model,
+)
 
 KIND = "nudge-policy"
 MAX_ACTIONS = 200
+_2_TO_MINUS_53 = 2.0**-53
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -57,9 +65,13 @@ class Policy:
         self.parameters = parameters_of(artifact.manifest.get("serving"))
         self.actions = [spec.action for spec in self.parameters.actions]
         self.encoder = Encoder(self.parameters.features)
+        self._link, self._worth_of_reward = self.parameters.link, self.parameters.reward_worth
         self.costs = np.array([spec.cost for spec in self.parameters.actions])
         width = self.encoder.width
         self.model: ValueModel = open_model(artifact.arrays, width=width)
+        self._value_model: LinearModel | None = None
+        if isinstance(self.model, LinearModel) and self._link == "identity":
+            self._value_model = self.model.rescaled(self._worth_of_reward, self.costs)
         self.bootstrap: BootstrapModel | None = None
         if self.parameters.policy == "thompson":
             self.bootstrap = _bootstrap(artifact.arrays, width=width)
@@ -81,10 +93,12 @@ class Policy:
 
     def rewards(self, x: np.ndarray) -> np.ndarray:
         """Expected rewards, in the reward's unit: (d,) → (K,), or (n, d) → (n, K)."""
-        return expected(self.model.scores(x), self.parameters.link)
+        return expected(self.model.scores(x), self._link)
 
     def values(self, x: np.ndarray) -> np.ndarray:
         """Worth of the expected reward less the cost: (d,) → (K,), or (n, d) → (n, K)."""
+        if self._value_model is not None:  # the same numbers in one step instead of three
+            return self._value_model.scores(x)
         return self._worth(self.model.scores(x))
 
     def bootstrap_values(self, x: np.ndarray) -> np.ndarray | None:
@@ -92,8 +106,7 @@ class Policy:
         return None if self.bootstrap is None else self._worth(self.bootstrap.scores(x))
 
     def _worth(self, scores: np.ndarray) -> np.ndarray:
-        rewards = expected(scores, self.parameters.link)
-        return self.parameters.reward_worth * rewards - self.costs
+        return self._worth_of_reward * expected(scores, self._link) - self.costs
 
     def distribution(self, x: np.ndarray, *, eligible: np.ndarray | None = None) -> np.ndarray:
         """Probabilities of all actions for contexts: (d,) → (K,), or (n, d) → (n, K).
@@ -196,10 +209,10 @@ def _one_hot(codes: np.ndarray, width: int) -> np.ndarray:
     return np.asarray(np.asarray(codes)[..., np.newaxis] == np.arange(width), dtype=np.float64)
 
 
-def uniform(salt: str, *parts: str) -> float:
+def uniform(salt: str, text: str) -> float:
     """A number in [0, 1) that depends on nothing but its arguments: 53 bits of their sha256."""
-    digest = hashlib.sha256("\0".join((salt, *parts)).encode()).digest()
-    return (int.from_bytes(digest[:8], "big") >> 11) * 2.0**-53
+    digest = hashlib.sha256(f"{salt}\0{text}".encode()).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) * _2_TO_MINUS_53
 
 
 def draw(probabilities: Sequence[float], *, decision_id: str, salt: str) -> int:

@@ -6,6 +6,7 @@ come from the artefact of a nudge policy, written by `training/nudge`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
@@ -41,6 +42,13 @@ class LinearModel:
 
     def scores(self, x: np.ndarray) -> np.ndarray:
         return x.dot(self._slopes) + self._intercepts
+
+    def rescaled(self, factor: float, less: np.ndarray) -> LinearModel:
+        """The model whose scores are `factor` × these, less something per action (K,)."""
+        found = copy.copy(self)
+        found._slopes = factor * self._slopes
+        found._intercepts = factor * self._intercepts - less
+        return found
 
 
 class BootstrapModel:

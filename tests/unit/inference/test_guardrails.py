@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from inference.errors import BadRequestError
 from inference.guardrail_rules import ActionSpec, GuardrailRules, QuietHours
-from inference.guardrails import Guardrails, quiet_from
+from inference.guardrails import Guardrails, QuietWindow, quiet_from
 from inference.profiles import Profile
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -295,7 +295,8 @@ def test_quiet_from_is_the_first_quiet_minute(
     """Walked minute by minute, over the days when the clock moves and all others."""
     assume(not is_quiet_by_the_clock(quiet, now, zone))
     until = now + timedelta(minutes=minutes)
-    found = quiet_from(QuietHours(*quiet), now, until=until, zone=ZoneInfo(zone))
+    window = QuietWindow(QuietHours(*quiet))
+    found = quiet_from(window, now.astimezone(ZoneInfo(zone)), until=until)
     minute = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
     while minute < until and not is_quiet_by_the_clock(quiet, minute, zone):
         minute += timedelta(minutes=1)
