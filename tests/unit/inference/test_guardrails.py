@@ -411,3 +411,30 @@ def test_eligible_is_exactly_what_the_rules_allow(given_: dict[str, Any]) -> Non
     expected = [action["action"] for action in actions if may_be_sent(action, given_)]
     assert eligible == [*expected, "none"]
     assert set(reasons) == {action["action"] for action in actions} - set(expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(given_=situations(), share=st.floats(0, 1, exclude_max=True))
+def test_an_answer_acted_on_before_it_expires_is_still_allowed(
+    given_: dict[str, Any], share: float
+) -> None:
+    """By the clock, that is: quiet hours and validity at any moment up to the expiry."""
+    specs = [msgspec.convert(action, ActionSpec) for action in given_["actions"]]
+    rules = {**given_["rules"], "decision_valid_minutes": 2000}
+    guardrails = Guardrails(specs, msgspec.convert(rules, GuardrailRules))
+    situation = guardrails.situation(
+        msgspec.convert(given_["profile"], Profile),
+        context={},
+        now=given_["now"],
+        time_zone=given_["zone"],
+    )
+    eligible, _ = guardrails.check(range(len(specs)), situation, is_held_out=False)
+    for index in eligible:
+        action = given_["actions"][index]
+        expires_at = guardrails.expires_at(action["action"], situation)
+        assert expires_at > given_["now"]
+        moment = given_["now"] + share * (expires_at - given_["now"])
+        by_clock = {**given_, "now": moment, "held_out": False}
+        by_clock["rules"] = {"quiet_hours": rules["quiet_hours"], "caps": []}
+        by_clock["profile"] = {**given_["profile"], "contacts": [], "conversions": []}
+        assert may_be_sent(action, by_clock)
