@@ -35,7 +35,11 @@ GUARDRAILS: dict[str, Any] = {
 }
 # A lost subscription, in sales: the reward is sales less this.
 SUBSCRIPTION = 0.5
-SETTINGS = {"reward_unit": "sale", "reward_minimum": -SUBSCRIPTION, "reward_maximum": 1.0}
+SETTINGS: dict[str, Any] = {
+    "reward_unit": "sale",
+    "reward_minimum": -SUBSCRIPTION,
+    "reward_maximum": 1.0,
+}
 EMAIL_CONSENT, PUSH_CONSENT = 0.85, 0.7
 
 
