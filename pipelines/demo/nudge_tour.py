@@ -129,11 +129,13 @@ def truth_of(policy: Policy, audience: Audience) -> Truth:
 def _ask(workspace: Workspace, policy: Policy, audience: Audience, console: Console) -> None:
     """Three customers asked through the Lambda: its chances must be the artefact's."""
     chances = probabilities(policy, audience)
-    ignored = audience.context["ignored_mails"]
+    reachable = audience.eligible.all(axis=1)
+    ignored = audience.context["ignored_mails"].to_numpy()
+    recency = audience.context["recency_days"].to_numpy()
     for title, customer in (
-        ("somebody who has ignored many mails", int(ignored.argmax())),
-        ("somebody long gone", int(audience.context["recency_days"].argmax())),
-        ("a regular with the app", int(chances[:, nudges.NAMES.index("app-push")].argmax())),
+        ("somebody who has ignored many mails", int((ignored * reachable).argmax())),
+        ("somebody long gone", int((recency * reachable).argmax())),
+        ("somebody who said no to everything", int(audience.eligible.sum(axis=1).argmin())),
     ):
         request = {
             "customer_id": f"customer-{customer}",
@@ -144,7 +146,8 @@ def _ask(workspace: Workspace, policy: Policy, audience: Audience, console: Cons
         answer = workspace.decide(request, decision="nudge")
         expected = dict(zip(nudges.NAMES, chances[customer].tolist(), strict=True))
         _require_same(answer, expected, request)
-        console.print(f"  [bold]{title}[/]: {answer['action']}")
+        drawn = f"{answer['action']}, drawn with probability {answer['propensity']:.3f}"
+        console.print(f"  [bold]{title}[/]: {drawn}")
         console.print(render_nudge(answer))
 
 
