@@ -27,7 +27,7 @@ class NudgeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ask for a nudge: for this customer, now, in this context, which of these actions, or none?
 
     `actions` absent means all the policy knows; `none` is always one of them. The same
-    `decision_key` gets the same answer. `now` is for replays.
+    `decision_key` gets the same answer. `now` is for replays: no contact is counted.
     """
 
     customer_id: Name

@@ -76,6 +76,8 @@ class NudgeService:
     def _decide(self, request: NudgeRequest, *, now: datetime, decision_id: str) -> NudgeDecision:
         profile = self._profile(request)
         decision = self.nudge.decide(request, profile=profile, now=now, decision_id=decision_id)
+        if request.now is not None:  # a replay: nobody is contacted, nothing is compared
+            return decision
         if self.apprentice is not None:
             found = self.apprentice.compare(
                 request, decision, profile=profile, now=now, salt=self.nudge.salt, run=self.run

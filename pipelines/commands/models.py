@@ -38,10 +38,13 @@ def list_(
     if not models:
         console.print(f"nothing released yet: nextbest train {kind} --tenant {tenant}")
         return
-    table = Table("version", "live", "run", "apprentice", "published", box=None, pad_edge=False)
+    table = Table("version", "live", box=None, pad_edge=False)
+    table.add_column("run", no_wrap=True, min_width=max(len(model.run) for model in models))
+    table.add_column("apprentice")
+    table.add_column("published")
     for model in models:
         live = "live" if model.is_live else ""
-        watching = model.apprentice or ""
+        watching = (model.apprentice or "").rpartition("-")[2]  # its run's own six digits
         table.add_row(model.version, live, model.run, watching, model.published_at[:19])
     console.print(table)
 
@@ -86,12 +89,14 @@ def _as_json(live: ModelView, watched: Agreement | None) -> dict[str, object]:
 
 def _print_live(kind: str, live: ModelView) -> None:
     at = live.published_at[:19]
-    console.print(f"[bold]{kind}[/]: live is version {live.version}, run {live.run}, {at}")
+    said = f"[bold]{kind}[/]: live is version {live.version}, run {live.run}, {at}"
+    console.print(said, soft_wrap=True)
     console.print(f"  {live.model}", style="dim", soft_wrap=True)
 
 
 def _print_agreement(found: Agreement, *, days: float, tenant: str) -> None:
-    console.print(f"apprentice: run {found.apprentice}, logged beside it and not acted on")
+    said = f"apprentice: run {found.apprentice}, logged beside it and not acted on"
+    console.print(said, soft_wrap=True)
     if found.rate is None:
         console.print(f"no decision in the last {days:g} days yet", style="dim")
         return

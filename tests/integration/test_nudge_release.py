@@ -141,7 +141,7 @@ def test_an_apprentice_watches_is_summed_up_and_promoted(first, workspace, tmp_p
         assert answer["action"] == before[number]["action"]
     found = workspace.agreement()
     assert (found.run, found.apprentice) == (FIRST, SECOND)
-    assert found.compared >= 40
+    assert found.compared == 45  # not the golden requests: those are replays
     assert found.failed == 0
     assert 0 < found.rate < 1
     assert 0 < found.overlap < 1

@@ -338,6 +338,16 @@ def test_a_repeated_question_is_compared_once() -> None:
     assert len(logged) == 1
 
 
+def test_a_replay_is_neither_compared_nor_counted_as_a_contact() -> None:
+    logged: list[Any] = []
+    rules = {"caps": [{"scope": "global", "limit": 0, "period": "hour"}]}
+    asked = watched({"guardrails": rules}, log=logged.append)
+    for number in range(20):
+        ask(asked, {"customer_id": "c-1"}, now=NOW.isoformat(), decision_key=str(number))
+    assert logged == []
+    assert asked.profiles.read("c-1") is None
+
+
 def test_nothing_of_the_customer_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
     ask(watched({}, log=print_line), customer_id="zoe@example.org")
     line = capsys.readouterr().out
