@@ -21,13 +21,18 @@ from botocore.exceptions import ClientError
 from pipelines.configuration import RunConfiguration
 from pipelines.errors import RunError
 from pipelines.jobs import JobView, find_jobs
-from pipelines.stage import KINDS, Stage
+from pipelines.stage import KINDS, NUDGE_POLICY, POINTERS, RECOMMENDER, Stage
 from training.configuration import parse, to_strings
+from training.nudge.configuration import NudgeConfiguration
 from training.recommendation.configuration import RecommenderConfiguration
 
-CONFIGURATIONS: dict[str, type[msgspec.Struct]] = {"recommender": RecommenderConfiguration}
-TRAIN_STEPS = {"recommender": "recommendation.train"}
-APPRENTICES = ("nudge-policy",)
+CONFIGURATIONS: dict[str, type[msgspec.Struct]] = {
+    RECOMMENDER: RecommenderConfiguration,
+    NUDGE_POLICY: NudgeConfiguration,
+}
+TRAIN_STEPS = {RECOMMENDER: "recommendation.train", NUDGE_POLICY: "nudge.train"}
+APPRENTICES = (NUDGE_POLICY,)
+_LOGS = {RECOMMENDER: "data", NUDGE_POLICY: "log of nudges"}
 ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
 _RUN = re.compile(r"(?P<kind>[a-z-]+)-\d{8}t\d{6}-[0-9a-f]{6,8}")
 
@@ -114,6 +119,7 @@ def run_parameters(request: RunRequest) -> dict[str, Any]:
         "hyperparameters": {**strings, "step": TRAIN_STEPS[request.kind]},
         "environment": {f"NEXTBEST_{key.upper()}": value for key, value in strings.items()},
         "resources": _resources(request.resources),
+        "latest": POINTERS[request.kind],
         "release_mode": request.release,
     }
 
@@ -150,7 +156,11 @@ def start_run(stage: Stage, request: RunRequest, *, now: datetime | None = None)
     now = now or datetime.now(UTC)
     name = run_name(request.kind, now)
     payload = execution_input(
-        stage, request, dataset=latest_dataset(stage, request.tenant), now=now, name=name
+        stage,
+        request,
+        dataset=latest_dataset(stage, request.tenant, kind=request.kind),
+        now=now,
+        name=name,
     )
     return _start(stage, request.kind, name, payload)
 
@@ -187,16 +197,16 @@ def _start(stage: Stage, kind: str, name: str, payload: dict[str, Any]) -> str:
     return name
 
 
-def latest_dataset(stage: Stage, tenant: str) -> str:
-    """Key prefix of the tenant's newest data set."""
-    key = f"{stage.datasets_prefix(tenant)}/latest.json"
+def latest_dataset(stage: Stage, tenant: str, *, kind: str = RECOMMENDER) -> str:
+    """Key prefix of the tenant's newest data set for a kind of model."""
+    key = stage.dataset_pointer(tenant, kind)
     s3 = stage.client("s3")
     try:
         body = s3.get_object(Bucket=stage.bucket, Key=key)["Body"].read()
     except ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchBucket", "404"):
             raise RunError(
-                f"tenant {tenant!r} has no data on stage {stage.name!r}; "
+                f"tenant {tenant!r} has no {_LOGS[kind]} on stage {stage.name!r}; "
                 f"run: nextbest data import PATH --tenant {tenant}"
             ) from error
         raise

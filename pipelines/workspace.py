@@ -124,7 +124,7 @@ class Workspace:
         return runs.RunRequest(
             kind=kind,
             tenant=self.tenant,
-            settings={**project.recommender, **settings},
+            settings={**project.defaults(kind), **settings},
             resources=project.runs,
             release=release,
         )

@@ -25,7 +25,10 @@ from state_machines.states import (
     task,
 )
 
-KINDS = {"recommender": ("recommendation", "next-best-product")}
+KINDS = {
+    "recommender": ("recommendation", "next-best-product"),
+    "nudge-policy": ("nudge", "nudge"),
+}
 # What a job's description says when trying again helps: killed (memory, a lost machine), a fault
 # or a lack of capacity of the service.
 RETRYABLE = (
@@ -39,7 +42,10 @@ DAY_SECONDS = 86_400
 STEPS = ("prepare", "train", "evaluate")
 ML = "/opt/ml/processing"
 RUN = "s3://{}/tenants/{}/runs/{}"
-METRICS = ("best_validation_ndcg", "validation_ndcg")
+METRICS = {
+    "recommender": ("best_validation_ndcg", "validation_ndcg"),
+    "nudge-policy": ("validation_loss",),
+}
 
 
 def train_model(kind: str = "recommender") -> dict[str, Any]:
@@ -53,7 +59,7 @@ def train_model(kind: str = "recommender") -> dict[str, Any]:
     begin = put("Begin", dict.fromkeys(STEPS, 0), result_path="$.attempts")
     live = Pass("ReleaseLive", result="live", result_path="$.release_mode")
     prepare = _processing("Prepare", f"{package}.prepare", _prepare_inputs(), "prepared")
-    train = _train()
+    train = _train(kind)
     champion = _read_champion(decision)
     none = put("NoChampion", {"artifacts": "s3://${Bucket}/none/"}, result_path="$.champion")
     evaluate = _processing("Evaluate", f"{package}.evaluate", _evaluate_inputs(), "evaluation")
@@ -201,7 +207,7 @@ def _artifacts() -> str:
     )
 
 
-def _train() -> Task:
+def _train(kind: str) -> Task:
     script = (
         'States.StringToJson(\'{"sagemaker_program":"nextbest_job.py",'
         '"sagemaker_submit_directory":"${SourceUri}/sourcedir.tar.gz"}\')'
@@ -213,7 +219,7 @@ def _train() -> Task:
             "TrainingImage": "${TrainingImage}",
             "TrainingInputMode": "File",
             "MetricDefinitions": [
-                {"Name": name, "Regex": f"^{name}=([0-9.eE+-]+);"} for name in METRICS
+                {"Name": name, "Regex": f"^{name}=([0-9.eE+-]+);"} for name in METRICS[kind]
             ],
         },
         "HyperParameters.$": f"States.JsonMerge($.hyperparameters, {script}, false)",

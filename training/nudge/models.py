@@ -135,10 +135,17 @@ def _doubly_robust_rewards(examples: Examples) -> np.ndarray:
     for part in range(_NUISANCE_FOLDS):
         model = PooledLinear(own=100.0).fit(examples.take(parts != part))
         found[parts == part] = model.rewards(examples.contexts[parts == part])
-    rows = np.arange(len(parts))
-    missed = examples.rewards - found[rows, examples.actions]
-    found[rows, examples.actions] += missed / np.maximum(examples.propensities, CLIPPED_PROPENSITY)
-    return found
+    return corrected(found, examples)
+
+
+def corrected(rewards: np.ndarray, examples: Examples) -> np.ndarray:
+    """Predicted rewards (n, K) made doubly robust: the taken action's gets what was missed of it,
+    over its propensity."""
+    rows = np.arange(len(rewards))
+    missed = examples.rewards - rewards[rows, examples.actions]
+    robust = rewards.copy()
+    robust[rows, examples.actions] += missed / np.maximum(examples.propensities, CLIPPED_PROPENSITY)
+    return robust
 
 
 def _ridge(examples: Examples, targets: np.ndarray, penalty: float) -> np.ndarray:

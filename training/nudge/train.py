@@ -66,7 +66,7 @@ def _chosen(job: Job, prepared: Prepared, configuration: NudgeConfiguration) -> 
 
     def report(trial: Trial) -> None:
         job.metric("validation_loss", trial.loss)
-        job.log("tried", fold=trial.fold, learner=trial.name, loss=round(trial.loss, 6))
+        job.log("tried", folds=trial.folds, learner=trial.name, loss=round(trial.loss, 6))
 
     choice = choose(prepared, configuration, report=report)
     names = _Checkpoint([c.name for c in choice.by_fold], choice.overall.name)

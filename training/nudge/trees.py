@@ -50,6 +50,7 @@ class BoostedTrees:
             max_leaf_nodes=self.leaves,
             learning_rate=self.rate,
             min_samples_leaf=max(20, int(rows.sum()) // 100),
+            max_bins=64,
             early_stopping=False,
         ).fit(examples.contexts[rows], rewards, sample_weight=weights)
         return float(model._baseline_prediction.ravel()[0]), _nodes(model)
