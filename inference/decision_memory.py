@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from inference.errors import BadRequestError
-from inference.nudge_contracts import NudgeDecision, NudgeRequest
+from inference.nudge_contracts import NudgeRequest, NudgeResponse
 
 
 class DecisionMemory:
@@ -17,9 +17,9 @@ class DecisionMemory:
 
     def __init__(self, *, capacity: int = 10_000) -> None:
         self._capacity = capacity
-        self._decisions: OrderedDict[str, tuple[NudgeRequest, NudgeDecision]] = OrderedDict()
+        self._decisions: OrderedDict[str, tuple[NudgeRequest, NudgeResponse]] = OrderedDict()
 
-    def recall(self, decision_id: str, request: NudgeRequest) -> NudgeDecision | None:
+    def recall(self, decision_id: str, request: NudgeRequest) -> NudgeResponse | None:
         """The decision of that id. Raises `BadRequestError` if another request got it."""
         found = self._decisions.get(decision_id)
         if found is None:
@@ -32,7 +32,7 @@ class DecisionMemory:
             )
         return found[1]
 
-    def remember(self, request: NudgeRequest, decision: NudgeDecision) -> None:
+    def remember(self, request: NudgeRequest, decision: NudgeResponse) -> None:
         """Keep a decision, under its id."""
         self._decisions[decision.decision_id] = (request, decision)
         if len(self._decisions) > self._capacity:

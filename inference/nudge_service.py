@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from inference.apprentice import Apprentice
+from inference.apprentice import Apprentice, Comparison, ComparisonFailure
 from inference.contracts import error_answer
 from inference.decision_memory import DecisionMemory
 from inference.errors import BadRequestError
@@ -29,9 +29,45 @@ from inference.profiles import Contact, InMemoryProfiles, Profile, ProfileStore,
 _NOBODY = Profile()
 
 
-def print_line(record: msgspec.Struct) -> None:
+class DecisionLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision in the log: enough to audit its draw, nothing of the customer or the context."""
+
+    event: str = "nudge"
+    tenant: str
+    run: str
+    model_version: str
+    decision_id: str
+    action: str
+    propensity: float
+    propensities: dict[str, float]
+    excluded: dict[str, str]
+    holdout: bool
+    degraded: bool
+
+
+Record = NudgeResponse | Comparison | ComparisonFailure
+
+
+def print_line(record: Record) -> None:
     """A record as one JSON line of the function's log."""
-    print(msgspec.json.encode(record).decode(), flush=True)
+    line = line_of(record) if isinstance(record, NudgeResponse) else record
+    print(msgspec.json.encode(line).decode(), flush=True)
+
+
+def line_of(response: NudgeResponse) -> DecisionLine:
+    """What of an answer may be logged; an exclusion's detail may not."""
+    return DecisionLine(
+        tenant=response.tenant,
+        run=response.run,
+        model_version=response.model_version,
+        decision_id=response.decision_id,
+        action=response.action,
+        propensity=response.propensity,
+        propensities=response.propensities,
+        excluded={found.action: found.rule for found in response.excluded},
+        holdout=response.holdout,
+        degraded=response.degraded,
+    )
 
 
 @dataclass(frozen=True)
@@ -44,7 +80,7 @@ class NudgeService:
     profiles: ProfileStore = field(default_factory=InMemoryProfiles)
     decisions: DecisionMemory = field(default_factory=DecisionMemory)
     apprentice: Apprentice | None = None
-    log: Callable[[msgspec.Struct], None] = print_line
+    log: Callable[[Record], None] = print_line
 
     def answer(self, payload: Any, *, now: datetime, decision_id: str) -> dict[str, Any]:
         """The answer to a request, good or bad, as plain values."""
@@ -60,24 +96,19 @@ class NudgeService:
         Raises `BadRequestError` for a context, zone or key that cannot be used.
         """
         if request.decision_key is None:
-            decision = self._decide(request, now=now, decision_id=decision_id)
-        else:
-            key = self.nudge.keyed_id(request.customer_id, request.decision_key)
-            known = self.decisions.recall(key, request)
-            decision = known or self._decide(request, now=now, decision_id=key)
-            self.decisions.remember(request, decision)
-        return NudgeResponse(
-            *msgspec.structs.astuple(decision),
-            model_version=self.version,
-            run=self.run,
-            tenant=self.nudge.tenant,
-        )
+            return self._decide(request, now=now, decision_id=decision_id)
+        key = self.nudge.keyed_id(request.customer_id, request.decision_key)
+        known = self.decisions.recall(key, request)
+        if known is None:
+            known = self._decide(request, now=now, decision_id=key)
+            self.decisions.remember(request, known)
+        return known
 
-    def _decide(self, request: NudgeRequest, *, now: datetime, decision_id: str) -> NudgeDecision:
+    def _decide(self, request: NudgeRequest, *, now: datetime, decision_id: str) -> NudgeResponse:
         profile = self._profile(request)
         decision = self.nudge.decide(request, profile=profile, now=now, decision_id=decision_id)
-        if request.now is not None:  # a replay: nobody is contacted, nothing is compared
-            return decision
+        if request.now is not None:  # a replay: nobody is contacted, nothing is logged
+            return self._response(decision)
         if self.apprentice is not None:
             found = self.apprentice.compare(
                 request, decision, profile=profile, now=now, salt=self.nudge.salt, run=self.run
@@ -85,7 +116,17 @@ class NudgeService:
             self.log(found)
         if request.profile is None and decision.action != NONE:
             decision = self._record(request.customer_id, decision)
-        return decision
+        response = self._response(decision)
+        self.log(response)
+        return response
+
+    def _response(self, decision: NudgeDecision) -> NudgeResponse:
+        return NudgeResponse(
+            *msgspec.structs.astuple(decision),
+            model_version=self.version,
+            run=self.run,
+            tenant=self.nudge.tenant,
+        )
 
     def _profile(self, request: NudgeRequest) -> Profile | None:
         """The profile to decide by; None where the store did not answer."""

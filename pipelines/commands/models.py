@@ -45,7 +45,9 @@ def list_(
     for model in models:
         live = "live" if model.is_live else ""
         watching = (model.apprentice or "").rpartition("-")[2]  # its run's own six digits
-        table.add_row(model.version, live, model.run, watching, model.published_at[:19])
+        table.add_row(
+            model.version, live, model.run, watching, model.published_at[:16].replace("T", " ")
+        )
     console.print(table)
 
 

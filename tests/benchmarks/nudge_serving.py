@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.nudge_serving --json FILE
 
-Ours: contract, guardrails, encoding, values, probabilities, draw, answer. Vowpal Wabbit's
+Ours: contract, guardrails, encoding, values, probabilities, draw, answer; the log line is not
+written. Vowpal Wabbit's
 `cb_explore_adf` from the same JSON to the same kind of answer (decode, write its text, predict,
 draw, encode), and its bare `predict` on a ready text. It is skipped, with a line, where the extra
 `benchmarks` is not installed. Wall microseconds per decision (p50, p99) and mean CPU microseconds.
@@ -69,7 +70,8 @@ def service(actions: int, *, is_guarded: bool) -> NudgeService:
     }
     values = np.random.default_rng(0).normal(size=(actions, WIDTH + 1)).astype(np.float32)
     artifact = Artifact({"kind": KIND, "serving": serving}, {"coefficients": values}, {})
-    return NudgeService(Nudge(Policy(artifact), tenant="acme"), run="run", version="1")
+    nudge = Nudge(Policy(artifact), tenant="acme")
+    return NudgeService(nudge, run="run", version="1", log=lambda record: None)
 
 
 def request(number: int, *, is_guarded: bool) -> bytes:

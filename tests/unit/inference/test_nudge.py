@@ -39,7 +39,12 @@ def service(**serving: Any) -> NudgeService:
 def watched(apprentice: dict[str, Any], *, log: Callable[[Any], None]) -> NudgeService:
     """The small policy with an apprentice beside it, whose comparisons go to `log`."""
     other = Apprentice(Nudge(small_policy.policy(**apprentice), tenant="acme"), run="run-2")
-    return dataclasses.replace(service(), apprentice=other, log=log)
+
+    def only_comparisons(record: Any) -> None:
+        if not isinstance(record, NudgeResponse):
+            log(record)
+
+    return dataclasses.replace(service(), apprentice=other, log=only_comparisons)
 
 
 def ask(nudge: NudgeService, request: dict[str, Any] = ASK, **more: Any) -> NudgeResponse:
@@ -208,8 +213,7 @@ def test_a_key_used_for_another_question_is_refused() -> None:
 def test_the_memory_is_bounded() -> None:
     memory, request = DecisionMemory(capacity=2), decode_nudge_request(ASK)
     for number in range(3):
-        nudge = service().nudge
-        found = nudge.decide(request, profile=Profile(), now=NOW, decision_id=str(number))
+        found = service().respond(request, now=NOW, decision_id=str(number))
         memory.remember(request, found)
     assert memory.recall("0", request) is None
     assert memory.recall("2", request) is not None
@@ -349,10 +353,28 @@ def test_a_replay_is_neither_compared_nor_counted_as_a_contact() -> None:
 
 
 def test_nothing_of_the_customer_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
-    ask(watched({}, log=print_line), customer_id="zoe@example.org")
+    actions = [
+        {"action": "mail", "conditions": [{"attribute": "tier", "one_of": ["gold"]}]},
+        {"action": "banner"},
+        {"action": "none"},
+    ]
+    asked = dataclasses.replace(service(actions=actions), log=print_line)
+    profile = {"attributes": {"tier": "bronze"}}
+    found = ask(asked, customer_id="zoe@example.org", profile=profile)
+    line = capsys.readouterr().out
+    record = json.loads(line)
+    assert (record["event"], record["decision_id"]) == ("nudge", found.decision_id)
+    assert record["propensities"] == found.propensities
+    assert record["excluded"] == {"mail": "eligibility"}
+    assert record["holdout"] is False
+    for secret in ("zoe", "web", "bronze"):
+        assert secret not in line
+
+
+def test_a_comparison_is_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    ask(watched({}, log=print_line))
     line = capsys.readouterr().out
     assert json.loads(line)["event"] == "apprentice"
-    assert "zoe" not in line
     assert "web" not in line
 
 

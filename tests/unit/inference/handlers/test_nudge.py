@@ -80,7 +80,8 @@ def test_an_apprentice_in_the_environment_watches(
     monkeypatch.setenv("NEXTBEST_APPRENTICE", "s3://models/acme")
     monkeypatch.setenv("NEXTBEST_APPRENTICE_RUN", "run-2")
     found = handler(REQUEST, None)
-    record = json.loads(capsys.readouterr().out)
+    record, decided = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (decided["event"], decided["decision_id"]) == ("nudge", found["decision_id"])
     assert (record["run"], record["apprentice_run"]) == ("run-1", "run-2")
     assert (record["decision_id"], record["agrees"]) == (found["decision_id"], True)
 
