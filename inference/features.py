@@ -193,6 +193,7 @@ def _check(features: Sequence[Feature]) -> None:
                 f"feature {feature.name!r}: columns {feature.start} + {feature.width}; "
                 f"expected them to start at {end} with a width of {' or '.join(map(str, widths))}"
             )
-        if feature.type == "number" and not (feature.scale > 0 and np.isfinite(feature.fill)):
-            raise ArtifactError(f"feature {feature.name!r}: scale must be > 0 and fill finite")
+        numbers = (feature.mean, feature.scale, feature.fill, *feature.knots)
+        if not (np.isfinite(numbers).all() and feature.scale > 0):
+            raise ArtifactError(f"feature {feature.name!r}: numbers must be finite and scale > 0")
         end += feature.width

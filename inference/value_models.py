@@ -37,6 +37,7 @@ class LinearModel:
             )
         self.actions = len(coefficients)
         full = np.asarray(coefficients, dtype=np.float64)
+        _require_finite("coefficients", full)
         self._slopes = np.ascontiguousarray(full[:, :-1].T)
         self._intercepts = full[:, -1].copy()
 
@@ -106,6 +107,8 @@ class TreeModel:
 
     def _check(self, width: int) -> None:
         count = len(self._feature)
+        _require_finite("tree_value", self._value)
+        _require_finite("base", self._base)
         same = all(len(a) == count for a in (self._threshold, self._left, self._right, self._value))
         if not same or self._roots.ndim != 2 or len(self._roots) != self.actions:
             raise ArtifactError("tree arrays of different lengths, or roots not (actions, trees)")
@@ -129,6 +132,11 @@ class TreeModel:
                 return depth
             reached = np.unique(self._children[reached])
         raise ArtifactError("a tree's nodes form a cycle")
+
+
+def _require_finite(name: str, values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise ArtifactError(f"{name}: holds a value that is not finite")
 
 
 def open_model(arrays: Mapping[str, np.ndarray], *, width: int) -> ValueModel:

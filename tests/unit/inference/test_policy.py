@@ -173,6 +173,7 @@ def test_many_rows_cross_the_blocks() -> None:
 
 
 BROKEN = {
+    "not finite": {"tree_value": np.array([0.0, np.inf, 2.0, 0.25])},
     "cycle": {"tree_left": np.array([1, 0, 2, 3]), "tree_right": np.array([2, 0, 2, 3])},
     "outside": {"tree_right": np.array([9, 1, 2, 3])},
     "no such feature": {"tree_feature": np.array([1, 0, 0, 0])},
@@ -219,6 +220,8 @@ def test_arrays_must_fit_the_manifest() -> None:
         small_policy.policy(**one)
     with pytest.raises(ArtifactError, match="coefficients"):
         small_policy.policy(features=[])
+    with pytest.raises(ArtifactError, match="not finite"):
+        small_policy.policy(coefficients=[[float("nan")] * 7] * 3)
     overlapping = [{**f, "start": 0} for f in small_policy.FEATURES]
     with pytest.raises(ArtifactError, match="expected them to start"):
         small_policy.policy(features=overlapping)
