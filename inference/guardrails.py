@@ -34,6 +34,7 @@ RULES = ("consent", "eligibility", "validity", "quiet_hours", "frequency_cap", "
 HOLDOUT = "holdout"
 MINUTES_PER_DAY = 1440
 _UNAVAILABLE = "not known: the profile store did not answer"
+_PERIODS = {name: timedelta(seconds=seconds) for name, seconds in PERIOD_SECONDS.items()}
 _PERIOD_NAMES = {"hour": "hour", "day": "24 hours", "week": "7 days"}
 
 
@@ -97,28 +98,28 @@ class Situation:
         return self.now.astimezone(self.zone)
 
     @cached_property
-    def contacts(self) -> list[tuple[float, str, str | None]]:
-        """Seconds since each contact (negative for one planned), its action and channel."""
-        moment = self.now.timestamp()
+    def contacts(self) -> list[tuple[datetime, str, str | None]]:
+        """When each contact was (or is planned), its action and channel."""
+        channel_of = self.channel_of
         return [
             (
-                moment - _epoch(contact.at),
+                contact.at if contact.at.tzinfo else as_utc(contact.at),
                 contact.action,
-                contact.channel or self.channel_of.get(contact.action),
+                contact.channel or channel_of.get(contact.action),
             )
             for contact in self.profile.contacts
             if contact.action != NONE
         ]
 
     def count(self, number: int, cap: FrequencyCap, key: str) -> int:
-        """Contacts that cap `number` counts under that key."""
+        """Contacts that cap `number` counts under that key; worked out for all keys at once."""
         counts = self.counts.get(number)
         if counts is None:
             counts = self.counts[number] = {}
-            seconds = PERIOD_SECONDS[cap.period]
-            for age, action, channel in self.contacts:
-                counted = _cap_key(cap, action, channel)
-                if counted is not None and age < seconds:
+            since, scope = self.now - _PERIODS[cap.period], cap.scope
+            for at, action, channel in self.contacts:
+                counted = "" if scope == "global" else action if scope == "action" else channel
+                if counted is not None and at > since:
                     counts[counted] = counts.get(counted, 0) + 1
         return counts.get(key, 0)
 
@@ -195,7 +196,7 @@ class Guardrails:
         if last is not None:
             latest = min(latest, last)
         for window in quiet:
-            latest = quiet_from(window, situation.local, until=latest)
+            latest = quiet_from(window, situation.now, local=situation.local, until=latest)
         return latest
 
 
@@ -368,24 +369,24 @@ def _cooldown(spec: ActionSpec) -> Check:
     return check
 
 
-def quiet_from(window: QuietWindow, local: datetime, *, until: datetime) -> datetime:
-    """When quiet hours next begin after `local`, which is in the customer's zone; in UTC.
+def quiet_from(window: QuietWindow, now: datetime, *, local: datetime, until: datetime) -> datetime:
+    """When quiet hours next begin after `now`, which is `local` on the customer's clock.
 
     `until` where they do not begin before it. They begin at their start, or where the clock is
     moved into them: on such a day a local time happens twice or never. `until` is at most some
     days away: one move of the clock in between.
     """
-    zone, start = local.tzinfo, window.start
+    zone = local.tzinfo
     if until.astimezone(zone).utcoffset() == local.utcoffset():
-        minutes = (start - _minute(local)) % MINUTES_PER_DAY
-        into_minute = timedelta(seconds=local.second, microseconds=local.microsecond)
-        return min(until, local.astimezone(UTC) + timedelta(minutes=minutes) - into_minute)
+        minutes = (window.start - _minute(local)) % MINUTES_PER_DAY
+        begins = timedelta(0, 60 * minutes - local.second, -local.microsecond)
+        return min(until, now + begins)
     moments = [clock_change(local, until)]
     for days in (0, 1, 2):
         day = local.date() + timedelta(days=days)
-        wall = datetime(day.year, day.month, day.day, start // 60, start % 60)
+        wall = datetime(day.year, day.month, day.day, window.start // 60, window.start % 60)
         moments += [wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
-    after = [m for m in moments if local.astimezone(UTC) < m < until]
+    after = [moment for moment in moments if now < moment < until]
     return min((m for m in after if window.holds(_minute(m.astimezone(zone)))), default=until)
 
 
@@ -407,7 +408,3 @@ def clock_change(local: datetime, last: datetime) -> datetime:
 def _minute(local: datetime) -> int:
     """Minutes since midnight on that clock."""
     return local.hour * 60 + local.minute
-
-
-def _epoch(moment: datetime) -> float:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -296,7 +296,7 @@ def test_quiet_from_is_the_first_quiet_minute(
     assume(not is_quiet_by_the_clock(quiet, now, zone))
     until = now + timedelta(minutes=minutes)
     window = QuietWindow(QuietHours(*quiet))
-    found = quiet_from(window, now.astimezone(ZoneInfo(zone)), until=until)
+    found = quiet_from(window, now, local=now.astimezone(ZoneInfo(zone)), until=until)
     minute = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
     while minute < until and not is_quiet_by_the_clock(quiet, minute, zone):
         minute += timedelta(minutes=1)
