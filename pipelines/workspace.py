@@ -168,8 +168,14 @@ class Workspace:
         """Make the apprentice live; the name of the release's execution."""
         return apprentices.promote(self.stage, self.tenant)
 
-    def schedule(self, kind: str, *, every: str, **settings: Any) -> schedules.ScheduleView:
+    def schedule(
+        self,
+        kind: str,
+        *,
+        every: str,
+        release: Literal["live", "apprentice"] = "live",
+        **settings: Any,
+    ) -> schedules.ScheduleView:
         """Retrain on the newest data every `7d`, `12h` …"""
-        return schedules.set_schedule(
-            self.stage, self.request(kind, settings), expression=schedules.rate(every)
-        )
+        request = self.request(kind, settings, release=release)
+        return schedules.set_schedule(self.stage, request, expression=schedules.rate(every))

@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.runs import watch_to_end
-from pipelines.console import SetOption, StageOption, TenantOption, console, parse_assignments
+from pipelines.console import (
+    ApprenticeOption,
+    SetOption,
+    StageOption,
+    TenantOption,
+    console,
+    parse_assignments,
+)
 from pipelines.runs import start_run
 from pipelines.workspace import Run, Workspace
 
@@ -19,13 +26,7 @@ def train(
     ] = "recommender",
     settings: SetOption = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to its end.")] = False,
-    apprentice: Annotated[
-        bool,
-        typer.Option(
-            "--apprentice",
-            help="A nudge-policy that passes watches the live one: logged, not acted on.",
-        ),
-    ] = False,
+    apprentice: ApprenticeOption = False,
     stage: StageOption = None,
 ) -> None:
     """Train a model on the tenant's newest data; release it if it passes the gate."""

@@ -25,6 +25,7 @@ from inference.policy import draw
 from inference.profiles import Contact, InMemoryProfiles, Profile, ProfileStoreError
 from tests.unit.inference import small_policy
 from tests.unit.inference.small_policy import NOW, PROFILE
+from tests.unit.inference.test_guardrails import may_be_sent, situations
 
 CONTEXT = {"age": 50, "spend": 7.0, "device": "web"}
 ASK = {"customer_id": "c-1", "context": CONTEXT, "profile": PROFILE}
@@ -173,6 +174,33 @@ def test_frequencies_match_the_propensities_answered() -> None:
     for action, chance in chances.items():
         seen = np.mean([answer.action == action for answer in answers])
         assert abs(seen - chance) < 4 * math.sqrt(chance * (1 - chance) / 6000)
+
+
+@settings(max_examples=150, deadline=None)
+@given(given_=situations(), number=st.integers(0, 10**9))
+def test_what_is_drawn_violates_no_guardrail(given_: dict[str, Any], number: int) -> None:
+    """From JSON to JSON, whatever the profile, the clock and the zone."""
+    actions = [*given_["actions"], {"action": "none"}]
+    asked = service(
+        actions=actions,
+        features=[],
+        guardrails={**given_["rules"], "holdout_share": float(given_["held_out"])},
+        coefficients=[[0.1 * n] for n in range(4)],
+        exploration_floor=0.5,
+    )
+    body = {
+        "customer_id": "c-1",
+        "profile": given_["profile"],
+        "time_zone": given_["zone"],
+        "now": given_["now"],
+    }
+    request = msgspec.json.encode(body)
+    answer = asked.answer(request, now=NOW, decision_id=str(number))
+    allowed = {a["action"] for a in given_["actions"] if may_be_sent(a, given_)} | {"none"}
+    assert answer["action"] in allowed
+    assert set(answer["propensities"]) == allowed
+    assert math.fsum(answer["propensities"].values()) == pytest.approx(1.0)
+    assert answer["holdout"] == given_["held_out"]
 
 
 # --- idempotency ------------------------------------------------------------------------------
