@@ -122,6 +122,14 @@ def open_zone(name: str) -> ZoneInfo | None:
         return None
 
 
+def aware(moment: datetime) -> datetime:
+    """The moment with its zone; one without is taken as UTC."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def as_utc(moment: datetime) -> datetime:
-    """The moment in UTC; one without a zone is taken as UTC."""
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    """The moment in UTC. Raises `ValueError` for one that UTC cannot hold."""
+    try:
+        return aware(moment).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{moment.isoformat()} is out of range") from error

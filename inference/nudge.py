@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
+from inference.errors import BadRequestError
 from inference.guardrail_rules import NONE, as_utc
 from inference.guardrails import Exclusion, Guardrails, Situation
 from inference.nudge_contracts import NudgeDecision, NudgeRequest
@@ -46,7 +47,7 @@ class Nudge:
         `salt` replaces the policy's own (an apprentice draws with the running policy's). Raises
         `BadRequestError` for a context or time zone that cannot be used.
         """
-        context, moment = request.context, now if request.now is None else as_utc(request.now)
+        context, moment = request.context, now if request.now is None else _replayed(request.now)
         situation = self._guardrails.situation(
             profile, context=context, now=moment, time_zone=request.time_zone
         )
@@ -108,3 +109,10 @@ class Nudge:
             if name not in self._index_of and name != NONE
         ]
         return sorted(wanted), unknown
+
+
+def _replayed(moment: datetime) -> datetime:
+    """The time of a replay, in UTC; not near the ends of the calendar: days are added to it."""
+    if not 1970 < moment.year < 9000:
+        raise BadRequestError(f"{moment.isoformat()} is no time to decide for", path="$.now")
+    return as_utc(moment)

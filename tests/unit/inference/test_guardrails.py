@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from inference.errors import BadRequestError
 from inference.guardrail_rules import ActionSpec, GuardrailRules, QuietHours
-from inference.guardrails import Guardrails, QuietWindow, quiet_from
+from inference.guardrails import Guardrails
 from inference.profiles import Profile
+from inference.quiet_hours import QuietWindow, quiet_from
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 ZONES = ("UTC", "Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")

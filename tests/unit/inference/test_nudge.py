@@ -152,6 +152,34 @@ def test_any_context_is_decided_or_refused(value: Any, name: str) -> None:
         assert math.fsum(found["propensities"].values()) == pytest.approx(1.0)
 
 
+anytime = st.datetimes(timezones=st.none() | st.timezones())
+
+
+@settings(max_examples=150, deadline=None)
+@given(now=anytime, contact=anytime, conversion=anytime, zone=st.timezones().map(str))
+def test_any_time_is_decided_for_or_refused(
+    now: datetime, contact: datetime, conversion: datetime, zone: str
+) -> None:
+    """From the first year to the last, in every zone there is."""
+    actions = [{"action": "a", "cooldown_days": 3650}, {"action": "none"}]
+    rules = {
+        "quiet_hours": [{"start": "21:00", "end": "08:00"}],
+        "caps": [{"scope": "action", "limit": 1, "period": "week"}],
+        "decision_valid_minutes": 10_080,
+    }
+    coefficients = [[1.0], [0.0]]
+    asked = service(actions=actions, features=[], guardrails=rules, coefficients=coefficients)
+    profile = {
+        "contacts": [{"action": "a", "at": contact}],
+        "conversions": [{"at": conversion}],
+    }
+    body = {"customer_id": "c", "now": now, "profile": profile, "time_zone": zone}
+    found = asked.answer(body, now=NOW, decision_id="d")
+    assert found["error"]["path"] in ("$.now", "$.time_zone") if "error" in found else True
+    if 1970 < now.year < 9000 and "error" in found:
+        assert found["error"]["path"] == "$.time_zone"
+
+
 def test_an_auditor_rederives_every_draw_from_the_record() -> None:
     """From the answer as JSON, the decision's id and the policy's salt; no model needed."""
     asked = service(guardrails={"holdout_share": 0.2})
