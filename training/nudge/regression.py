@@ -14,8 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from training.nudge.models import Examples
 
-_STEPS = 30
-_TOLERANCE = 1e-7
+_STEPS = 20
+_TOLERANCE = 1e-6
 _INTERCEPT = 1.0  # shrinkage of an action's own intercept towards the shared one, in decisions
 _TINY = 1e-6
 

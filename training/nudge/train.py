@@ -8,6 +8,7 @@ log by a policy that never saw it. Same data, configuration and seed → the sam
 from __future__ import annotations
 
 import msgspec
+from threadpoolctl import threadpool_limits
 
 from training.configuration import parse
 from training.errors import NotEnoughDataError
@@ -29,6 +30,11 @@ class _Checkpoint(msgspec.Struct, frozen=True):
 
 
 def run(job: Job) -> None:
+    with threadpool_limits(1):  # sums in one order: the same bits on every run
+        _run(job)
+
+
+def _run(job: Job) -> None:
     configuration = parse(NudgeConfiguration, job.settings, where="nudge-policy")
     prepared = load(job.channel("prepared"))
     _require_folds(prepared, configuration)

@@ -7,6 +7,7 @@ the same shape (20,000 × 16, 26 classes) stands in for it, and scikit-learn's d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.datasets import load_digits, make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from training.nudge.models import Examples, Learner
 from training.nudge.off_policy import Log
 
 
@@ -66,25 +68,24 @@ def _bandit(
 ) -> ClassificationBandit:
     scaled = StandardScaler().fit_transform(contexts)
     half = taught // 2
-    weak = LogisticRegression(C=0.01, max_iter=300).fit(scaled[:half, :6], classes[:half])
-    good = LogisticRegression(C=1.0, max_iter=300).fit(scaled[half:taught], classes[half:taught])
+    other = LogisticRegression(C=0.1, max_iter=500).fit(scaled[:half], classes[:half])
+    good = LogisticRegression(C=1.0, max_iter=500).fit(scaled[half:taught], classes[half:taught])
     rest = scaled[taught:]
-    logging = 0.7 * weak.predict_proba(rest[:, :6]) + 0.3 / actions
+    logging = 0.8 * other.predict_proba(rest) + 0.2 / actions
     target = 0.9 * np.eye(actions)[good.predict(rest)] + 0.1 / actions
     return ClassificationBandit(rest, classes[taught:], logging, target)
 
 
-def cross_fitted_baseline(log: Log, contexts: np.ndarray, *, actions: int) -> np.ndarray:
-    """Predicted rewards (n, K) by ridge per action, each half by the other's model."""
-    columns = np.hstack([contexts, np.ones((len(contexts), 1))])
+def cross_fitted_baseline(
+    log: Log, contexts: np.ndarray, learner: Callable[[], Learner], *, actions: int
+) -> np.ndarray:
+    """Predicted rewards (n, K) of a learner of ours, each half by the other's model."""
+    examples = Examples(
+        contexts, log.actions, log.gains, log.propensities, actions, 0, True, np.ones(len(log))
+    )
     parity = np.arange(len(log)) % 2
     found = np.zeros((len(log), actions))
     for side in (0, 1):
-        for action in range(actions):
-            rows = (parity != side) & (log.actions == action)
-            x, y = columns[rows], log.gains[rows]
-            penalty = 5.0 * np.eye(columns.shape[1])
-            found[parity == side, action] = columns[parity == side] @ np.linalg.solve(
-                x.T @ x + penalty, x.T @ y
-            )
+        model = learner().fit(examples.take(parity != side))
+        found[parity == side] = model.rewards(contexts[parity == side])
     return np.clip(found, 0.0, 1.0)
