@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from inference.errors import NextbestError
-from inference.guardrail_rules import PERIOD_SECONDS, Name, Plain, as_utc
+from inference.guardrail_rules import PERIOD_SECONDS, Name, Plain, aware
 
 MAX_CONTACTS = 1000
 _LONGEST = timedelta(seconds=max(PERIOD_SECONDS.values()))
@@ -64,9 +64,10 @@ class ProfileStore(Protocol):
 
 
 class InMemoryProfiles:
-    """Profiles of this process, the least recently used forgotten first.
+    """Profiles of this process, the least recently written forgotten first.
 
-    Contacts older than the longest cap's period are dropped as new ones come.
+    Contacts older than the longest cap's period are dropped as new ones come. What `read` gives
+    is the store's own: to be read at once, not kept.
     """
 
     def __init__(self, *, capacity: int = 10_000) -> None:
@@ -75,7 +76,8 @@ class InMemoryProfiles:
 
     def put(self, customer_id: str, profile: Profile) -> None:
         """Set what is known of a customer."""
-        self._profiles[customer_id] = profile
+        own = msgspec.structs.replace(profile, contacts=list(profile.contacts))
+        self._profiles[customer_id] = own
         self._profiles.move_to_end(customer_id)
         if len(self._profiles) > self._capacity:
             self._profiles.popitem(last=False)
@@ -84,9 +86,13 @@ class InMemoryProfiles:
         return self._profiles.get(customer_id)
 
     def record(self, customer_id: str, contact: Contact) -> None:
-        profile = self._profiles.get(customer_id) or Profile()
-        contacts, oldest = profile.contacts, as_utc(contact.at) - _LONGEST
-        if contacts and as_utc(contacts[0].at) <= oldest:
-            contacts = [earlier for earlier in contacts if as_utc(earlier.at) > oldest]
-        kept = [*contacts, contact][-MAX_CONTACTS:]
-        self.put(customer_id, msgspec.structs.replace(profile, contacts=kept))
+        profile = self._profiles.get(customer_id)
+        if profile is None:
+            self.put(customer_id, Profile(contacts=[contact]))
+            return
+        contacts, oldest = profile.contacts, aware(contact.at) - _LONGEST
+        if contacts and aware(contacts[0].at) <= oldest:
+            contacts[:] = [earlier for earlier in contacts if aware(earlier.at) > oldest]
+        contacts.append(contact)
+        del contacts[:-MAX_CONTACTS]
+        self._profiles.move_to_end(customer_id)

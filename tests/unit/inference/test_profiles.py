@@ -17,6 +17,13 @@ def test_contacts_join_what_is_known_of_the_customer() -> None:
     assert store.read("c-2") is None
 
 
+def test_a_profile_put_in_stays_its_owner_s() -> None:
+    store, given = InMemoryProfiles(), Profile()
+    store.put("c-1", given)
+    store.record("c-1", Contact("mail", NOON))
+    assert given.contacts == []
+
+
 def test_contacts_no_cap_can_count_any_more_are_dropped() -> None:
     store = InMemoryProfiles()
     for days in (0, 6, 7, 8):
