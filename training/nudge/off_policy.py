@@ -47,19 +47,14 @@ class Log:
 
 @dataclass(frozen=True)
 class Terms:
-    """An estimate as sum(numerators) / sum(denominators), both (n,).
-
-    `bias` bounds the bias of an estimator that has one: measured against DR or IPS, plus one
-    standard error; the interval is widened by it.
-    """
+    """An estimate as sum(numerators) / sum(denominators), both (n,)."""
 
     numerators: np.ndarray
     denominators: np.ndarray
-    bias: float = 0.0
 
     @classmethod
-    def mean_of(cls, values: np.ndarray, *, bias: float = 0.0) -> Terms:
-        return cls(values, np.ones(len(values)), bias)
+    def mean_of(cls, values: np.ndarray) -> Terms:
+        return cls(values, np.ones(len(values)))
 
     @property
     def value(self) -> float:
@@ -143,6 +138,8 @@ ESTIMATORS: Mapping[str, Estimator] = {
     "switch_dr": switch_dr,
     "dr_shrinkage": dr_shrinkage,
 }
+# Estimators with a bias that no resample shows, and the unbiased one their interval must reach.
+BIASED = {"direct": "dr", "clipped_ips": "ips", "switch_dr": "dr", "dr_shrinkage": "dr"}
 
 
 def _corrected(
@@ -169,15 +166,15 @@ def _select(terms: Callable[[float], np.ndarray], limits: np.ndarray) -> Terms:
     standard error in place of their worst case.
     """
     unbiased = terms(limits[0])
-    chosen, least = Terms.mean_of(unbiased), np.inf
+    chosen, least = unbiased, np.inf
     for limit in limits:
         candidate = terms(limit)
         bias, error = _mean_and_error(candidate - unbiased)
         bound = abs(bias) + error
         risk = _mean_and_error(candidate)[1] ** 2 + bound**2
         if risk < least:
-            chosen, least = Terms.mean_of(candidate, bias=bound), risk
-    return chosen
+            chosen, least = candidate, risk
+    return Terms.mean_of(chosen)
 
 
 def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
@@ -204,22 +201,15 @@ def estimate(
         generator=generator,
     )
     lows, highs = resampled.intervals(alpha=alpha)
-    biases = np.array([t.bias for t in terms.values()])
-    widened = np.sqrt(1 + _squared_ratio(biases, resampled.errors))
-    lows = resampled.values - (resampled.values - lows) * widened
-    highs = resampled.values + (highs - resampled.values) * widened
     found = {
         name: Estimate(name, t.value, float(lows[column]), float(highs[column]))
         for column, (name, t) in enumerate(terms.items())
     }
-    return {**found, "direct": _reaching(found["direct"], found["dr"])}
+    reached = {name: _reaching(found[name], found[other]) for name, other in BIASED.items()}
+    return {**found, **reached}
 
 
 def _reaching(biased: Estimate, unbiased: Estimate) -> Estimate:
     """An estimate that knows nothing of its own bias, with an interval that spans both."""
     low, high = min(biased.low, unbiased.low), max(biased.high, unbiased.high)
     return Estimate(biased.estimator, biased.value, low, high)
-
-
-def _squared_ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    return np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0) ** 2

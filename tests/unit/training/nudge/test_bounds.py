@@ -25,18 +25,14 @@ def test_the_bound_is_below_the_truth_as_often_as_it_says(chance):
     for _ in range(300):
         rewards = generator.random(800) < chance
         matched = generator.random(800) < 1 / 20
-        found = betting_lower(
-            20.0 * rewards * matched, within=Range(0, 20), generator=generator
-        )
+        found = betting_lower(20.0 * rewards * matched, within=Range(0, 20), generator=generator)
         wrong += found > chance
     assert wrong / 300 <= 0.05
 
 
 def test_no_reward_at_all_gives_no_certainty():
     nothing = np.zeros(10_000)
-    low, high = betting_interval(
-        nothing, within=Range(-46, 46), generator=np.random.default_rng(0)
-    )
+    low, high = betting_interval(nothing, within=Range(-46, 46), generator=np.random.default_rng(0))
     assert low < -0.01
     assert high > 0.01
     collapsed = bootstrap_ratios(
@@ -63,14 +59,18 @@ def test_more_confidence_lowers_it():
     assert bounds == sorted(bounds, reverse=True)
 
 
-def test_copies_of_a_customer_add_nothing():
-    values = np.random.default_rng(2).normal(0.5, 1, 1000).clip(-3, 3)
-    once = lower(values, Range(-3, 3))
-    copied = np.repeat(values, 5)
-    grouped = lower(copied, Range(-3, 3), groups=Groups.of(np.repeat(np.arange(1000), 5)))
-    as_rows = lower(copied, Range(-3, 3))
-    assert grouped == pytest.approx(once, abs=0.02)
-    assert as_rows > once
+def test_copies_of_a_customer_are_no_evidence():
+    """200 customers, each of ten rows that are the same: rows taken for independent overclaim."""
+    generator = np.random.default_rng(2)
+    groups = Groups.of(np.repeat(np.arange(200), 10))
+    wrong = {"groups": 0, "rows": 0}
+    for _ in range(200):
+        copied = np.repeat((generator.random(200) < 0.5).astype(float), 10)
+        for name, told in (("groups", groups), ("rows", None)):
+            found = betting_lower(copied, within=Range(0, 1), groups=told, generator=generator)
+            wrong[name] += found > 0.5
+    assert wrong["groups"] <= 10
+    assert wrong["rows"] > 40
 
 
 def test_the_least_possible_is_the_floor():
