@@ -2,8 +2,8 @@
 
 What a policy needs is not the reward but its difference between actions, which no row shows. It is
 judged against a doubly robust stand-in for it, unbiased whatever the old policy preferred, by the
-squared error. Of a family of learners the best is taken; a more complex family must be better than
-a simpler one by more than the standard error of the paired difference.
+squared error. Of the linear ones, constants included, the best is taken; a more complex family must
+be better than a simpler one by more than the standard error of the paired difference.
 Source: the tau-risk with a doubly robust score, Mahajan, Mitliagkas, Neal & Syrgkanis, "Empirical
 analysis of model selection for heterogeneous causal effect estimation" (ICLR 2024).
 """
@@ -29,8 +29,10 @@ from training.nudge.models import (
 from training.nudge.prepare import Prepared
 from training.nudge.trees import BoostedTrees
 
-SHRINKAGES = (10_000.0, 1000.0, 100.0, 10.0)
+# Beyond a thousand decisions per action nothing but a constant difference is left: `constant`.
+SHRINKAGES = (1000.0, 100.0, 10.0, 1.0)
 _RIDGE = 300.0
+_COMPLEXITY = {"constant": 0, "pooled-linear": 0, "doubly-robust": 1, "boosted-trees": 2}
 _MOST_TREE_ACTIONS = 20
 _PLAIN = 100.0
 
@@ -131,7 +133,7 @@ def choose(
             losses[held_out].append(table)
         for number, candidate in enumerate(available):
             report(Trial(pair, candidate.name, float(np.concatenate(tables)[:, number].mean())))
-    families = [candidate.family for candidate in available]
+    families = [_COMPLEXITY[candidate.family] for candidate in available]
     by_fold = [available[simplest(np.concatenate(losses[fold]), families)] for fold in range(count)]
     everything = np.concatenate([table for found in losses.values() for table in found])
     return Choice(by_fold, available[simplest(everything, families, repeats=count - 1)])
@@ -164,7 +166,7 @@ def uplift_errors(model: Learner, examples: Examples, standing_in: np.ndarray) -
     return (missed**2).sum(axis=1)
 
 
-def simplest(losses: np.ndarray, families: Sequence[str], *, repeats: int = 1) -> int:
+def simplest(losses: np.ndarray, families: Sequence[int], *, repeats: int = 1) -> int:
     """Column of the best candidate of the simplest family that no later one beats by more than
     chance. `repeats`: how often each decision is among the rows, which adds no evidence.
     """

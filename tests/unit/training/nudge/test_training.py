@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import uuid
 from dataclasses import replace
 from datetime import datetime
@@ -10,49 +9,21 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from inference import artifact
 from inference.nudge import Nudge
 from inference.nudge_service import NudgeService
 from inference.policy import Policy
+from tests.unit.training.nudge.jobs import job, moved, run_jobs
 from tests.unit.training.nudge.simulator import NOW, nudges_table
 from training.errors import ConfigurationError, NotEnoughDataError
-from training.job import Job
 from training.nudge import evaluate, policies, prepare, train
 from training.nudge.champion import champion_probabilities
 from training.nudge.configuration import NudgeConfiguration
 from training.nudge.selection import candidates, choose, simplest
-from training.nudge.tables import build_nudge_dataset, write_nudge_dataset
-
-STARTED = "2026-05-01T10:00:00Z"
+from training.nudge.tables import build_nudge_dataset
 
 
-def job(root, step, **settings):
-    return Job(f"nudge.{step}", root, settings, "acme", "nudge-policy-1", STARTED)
-
-
-def moved(source, target):
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, target, dirs_exist_ok=True)
-
-
-def run_jobs(root, *, nudges=None, champion=None, **settings):
-    """Prepare, Train, Evaluate, each with what the machine would put into its channels."""
-    dataset = build_nudge_dataset({"nudges": nudges_table() if nudges is None else nudges}, now=NOW)
-    inputs, outputs = root / "processing" / "input", root / "processing" / "output"
-    write_nudge_dataset(dataset, inputs / "dataset")
-    prepare.run(job(root, "prepare", **settings))
-    moved(outputs / "prepared", inputs / "prepared")
-    train.run(job(root, "train", **settings))
-    (inputs / "model").mkdir(exist_ok=True)
-    artifact.pack(root / "model", inputs / "model" / "model.tar.gz")
-    artifact.pack(root / "output" / "data", inputs / "model" / "output.tar.gz")
-    if champion is not None:
-        moved(champion / "processing" / "input" / "model", inputs / "champion")
-    evaluate.run(job(root, "evaluate", **settings))
-    return {
-        name: json.loads((outputs / "evaluation" / f"{name}.json").read_text())
-        for name in ("metrics", "gate", "golden")
-    }
+def built(nudges):
+    return build_nudge_dataset({"nudges": nudges}, now=NOW)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +33,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def done(root):
-    return run_jobs(root, resamples="100")
+    return run_jobs(root, dataset=built(nudges_table()), resamples="100")
 
 
 def test_a_policy_that_helps_passes_and_the_report_says_by_how_much(done):
@@ -105,14 +76,14 @@ def test_each_part_of_the_log_is_valued_by_a_policy_that_never_saw_it(root):
 
 
 def test_the_same_again_is_the_same_bits(root, done, tmp_path):
-    again = run_jobs(tmp_path, resamples="100")
+    again = run_jobs(tmp_path, dataset=built(nudges_table()), resamples="100")
     for path in sorted((root / "model").iterdir()):
         assert path.read_bytes() == (tmp_path / "model" / path.name).read_bytes(), path.name
     assert again == done
 
 
 def test_nothing_to_gain_is_refused_in_words(tmp_path):
-    found = run_jobs(tmp_path, nudges=nudges_table(effect=0.0), resamples="100")
+    found = run_jobs(tmp_path, dataset=built(nudges_table(effect=0.0)), resamples="100")
     assert found["gate"]["outcome"] == "refused"
     assert "per decision against it" in " ".join(found["gate"]["reasons"])
 
@@ -129,13 +100,15 @@ def test_an_interrupted_training_takes_up_its_choice(root, done, tmp_path, capsy
 def test_too_few_customers_for_folds(tmp_path):
     table = nudges_table(count=300).assign(customer_id="one")
     with pytest.raises(NotEnoughDataError, match="the smallest holds 0"):
-        run_jobs(tmp_path, nudges=table)
+        run_jobs(tmp_path, dataset=built(table))
 
 
 @pytest.mark.parametrize("policy", ["softmax", "thompson"])
 def test_every_policy_is_learned_and_sums_to_one(tmp_path, policy):
     settings = {"learner": "pooled-linear", "bootstrap_models": "10", "resamples": "50"}
-    found = run_jobs(tmp_path, policy=policy, exploration_floor="0.06", **settings)
+    found = run_jobs(
+        tmp_path, dataset=built(nudges_table()), policy=policy, exploration_floor="0.06", **settings
+    )
     assert found["metrics"]["models"]["challenger"]["value"] > 0.3
     whole = prepare.load(tmp_path / "processing" / "input" / "prepared")
     drawn = Policy.open(tmp_path / "model").distribution(whole.contexts)
@@ -159,7 +132,7 @@ def test_a_champion_is_compared_on_decisions_it_has_not_seen(root, done, tmp_pat
     newer["decision_id"] = "n" + newer["decision_id"]
     newer["timestamp"] += (newer["timestamp"].max() - newer["timestamp"].min()) * 1.01
     newer["context_device"] = newer["context_device"].replace("web", "watch")
-    found = run_jobs(tmp_path, nudges=newer, champion=root, resamples="100")
+    found = run_jobs(tmp_path, dataset=built(newer), champion=root, resamples="100")
     assert found["metrics"]["protocol"]["champion"].startswith("on the 3,000 decisions")
     assert "champion" in found["metrics"]["comparisons"]
     last = found["gate"]["checks"][-1]
@@ -196,10 +169,11 @@ def test_the_simplest_family_wins_unless_beaten_by_more_than_chance():
     base = generator.random(1000)
     clearly = np.stack([base, base - 0.1, base - 0.2], axis=1)
     noise = np.stack([base, base + generator.normal(size=1000), base + 0.01], axis=1)
-    families = ["constant", "linear", "trees"]
+    families = [0, 1, 2]
     assert simplest(clearly, families) == 2
     assert simplest(noise, families) == 0
-    assert simplest(clearly, ["constant", "linear", "linear"]) == 2
+    assert simplest(noise, [0, 0, 1]) == int(noise[:, :2].mean(axis=0).argmin())
+    assert simplest(clearly, [0, 1, 1]) == 2
 
 
 def test_an_empty_model_channel_is_an_error(root, done, tmp_path):
