@@ -1,6 +1,7 @@
 """Nudge policies on real logs, beside the peers in the same run.
 
     python -m tests.benchmarks.nudge --json FILE [--hillstrom PATH] [--arm NAME] [--cost .045]
+        [--open-bandit FOLDER]
 
 Uplift: one arm against none, reward `visit`, 5-fold `StratifiedKFold(shuffle=True,
 random_state=42)` on action × visit × conversion, pooled out-of-fold scores; Qini as in
@@ -10,7 +11,7 @@ fits, any choice of a learner included.
 Estimators: mean relative error on classification bandits with known truth (see
 `tests/unit/training/nudge/classification_bandit.py` for what stands in for letter recognition).
 Peers (scikit-uplift, causalml, Vowpal Wabbit) are skipped with a line where not installed: the
-extra `benchmarks`. Without --hillstrom the file beside the project is read, if it is there.
+extra `benchmarks`. Without paths the data beside the project is read, if it is there.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
 from pipelines.data import read_source
+from tests.benchmarks.nudge_open_bandit import campaigns, relative_errors
 from tests.unit.training.nudge.classification_bandit import (
     cross_fitted_baseline,
     digits,
@@ -44,7 +46,7 @@ from training.nudge.tables import NudgeDataset
 from training.nudge.trees import BoostedTrees
 from training.nudge.uplift import auuc_score, qini_score, uplift_at
 
-DEFAULT = Path(__file__).resolve().parents[3] / "shared" / "data" / "hillstrom/hillstrom.csv.xz"
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 # A method: taught on some rows, predicts (n, 2) rewards of the contexts of others.
 Method = Callable[[Prepared, np.ndarray], np.ndarray]
 
@@ -214,7 +216,8 @@ def estimators(repeats: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--json", type=Path, help="write every figure there")
-    parser.add_argument("--hillstrom", type=Path, default=DEFAULT, help="a log in that layout")
+    parser.add_argument("--hillstrom", type=Path, default=DATA / "hillstrom/hillstrom.csv.xz")
+    parser.add_argument("--open-bandit", type=Path, default=DATA / "open-bandit")
     parser.add_argument("--arm", default="womens-email")
     parser.add_argument("--cost", type=float, default=0.045)
     parser.add_argument("--repeats", type=int, default=20, help="logs drawn per classification")
@@ -227,6 +230,7 @@ def main() -> None:
         else:
             print(f"{options.hillstrom} is not there: no figures on real data (--hillstrom PATH)")
         report["relative_error"] = _estimators(options.repeats)
+        report["open_bandit"] = _open_bandit(options.open_bandit)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
 
@@ -255,6 +259,16 @@ def _estimators(repeats: int) -> dict[str, dict[str, float]]:
     print(f"\nmean relative error of a policy's value, {repeats} logs each")
     for name, errors in found.items():
         print(f"{name:14s}" + "".join(f"  {n} {e:.4f}" for n, e in errors.items()))
+    return found
+
+
+def _open_bandit(folder: Path) -> dict[str, dict[str, float]]:
+    found = {name: relative_errors(folder, name) for name in campaigns(folder)}
+    print("\nOpen Bandit, random log -> Thompson sampler: relative error (truth: 12 to 16 %)")
+    for name, errors in found.items():
+        print(f"{name:14s}" + "".join(f"  {n} {e:.4f}" for n, e in errors.items()))
+    if not found:
+        print(f"{folder} holds no pair of logs (--open-bandit FOLDER)")
     return found
 
 
