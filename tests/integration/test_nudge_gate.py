@@ -1,11 +1,12 @@
 """The gate on real logs whose right answer is known, by the jobs and once through the stage."""
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from pipelines import data, stacks
+from pipelines import data, schedules, stacks
 from pipelines.workspace import Workspace
 from tests.unit.training.nudge.jobs import run_jobs
 
@@ -85,3 +86,20 @@ def test_womens_email_through_the_stage(deployed_stage):
     assert sum(answer["propensities"].values()) == pytest.approx(1.0)
     assert set(answer["propensities"]) == {"none", "womens-email"}
     assert answer["run"] == run.name
+
+
+def test_a_schedule_trains_a_policy_on_the_newest_log(deployed_stage):
+    """By itself, and on the log of nudges where the tenant has interactions too."""
+    stacks.add_tenant(deployed_stage, "clock", progress=lambda line: None)
+    data.import_dataset(deployed_stage, HILLSTROM, tenant="clock")
+    workspace = Workspace(deployed_stage, "clock")
+    at = datetime.now(UTC) + timedelta(seconds=3)
+    request = workspace.request("nudge-policy", {**WOMENS, "learner": "pooled-linear"})
+    schedules.set_schedule(deployed_stage, request, expression=f"at({at:%Y-%m-%dT%H:%M:%S})")
+    for _ in range(200):
+        if workspace.runs():
+            break
+        time.sleep(0.2)
+    run = workspace.run(workspace.runs()[0].name).wait(output=None)
+    assert (run.view.kind, run.view.outcome) == ("nudge-policy", "released")
+    schedules.remove_schedule(deployed_stage, "clock", kind="nudge-policy")

@@ -32,6 +32,20 @@ def test_what_is_no_run_is_refused(name):
         machine_of(name)
 
 
+def test_each_kind_learns_from_its_own_newest_data_set():
+    policy = RunRequest("nudge-policy", "acme", {"costs": "mail=0.1"})
+    given = execution_input(STAGE, policy, dataset="d", now=NOW, name="n")
+    assert given["hyperparameters"]["step"] == "nudge.train"
+    assert given["environment"]["NEXTBEST_COSTS"] == "mail=0.1"
+    assert len(given["hyperparameters"]) <= 100
+    assert max(len(v) for v in given["hyperparameters"].values()) <= 256
+    keys = [STAGE.dataset_pointer("acme", kind) for kind in ("recommender", "nudge-policy")]
+    assert keys == [
+        "tenants/acme/datasets/latest.json",
+        "tenants/acme/datasets/latest-nudges.json",
+    ]
+
+
 def test_the_input_fits_sagemaker():
     given = execution_input(STAGE, request(k="20"), dataset="d", now=NOW, name="n")
     assert given["hyperparameters"]["k"] == "20"

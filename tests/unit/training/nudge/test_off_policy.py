@@ -74,6 +74,7 @@ def test_the_chosen_estimator_is_within_two_percent_on_classification_bandits(ma
 
 # 400 logs: a true coverage of 95 % shows as 92.8 to 97.2 % in 19 cases of 20. The reward model is
 # wrong on purpose: an interval that forgets its estimator's bias does not pass.
+@pytest.mark.slow
 @pytest.mark.parametrize("skew", [0.0, 0.5])
 def test_intervals_cover_the_truth_as_often_as_they_say(skew):
     generator = np.random.default_rng(7)
