@@ -90,13 +90,14 @@ def _products(folder: Path, frame: pd.DataFrame) -> pd.DataFrame | None:
     ]
     if not found:
         return None
-    attributes = _attributes(found[0])
+    attributes = read_attributes(found[0])
     ids = sorted(frame["product_id"].unique())
     tags = [[str(tag) for tag in attributes.get(product, [])] for product in ids]
     return pd.DataFrame({"product_id": ids, "tags": pd.Series(tags, dtype=object)})
 
 
-def _attributes(path: Path) -> dict[str, list[Any]]:
+def read_attributes(path: Path) -> dict[str, list[Any]]:
+    """Item → list of attributes. Raises `DataQualityError` for anything else."""
     try:
         attributes = json.loads(read_text(path))
     except json.JSONDecodeError as error:

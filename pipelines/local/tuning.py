@@ -27,7 +27,6 @@ _DEFINITION = (
     "RoleArn",
     "InputDataConfig",
     "OutputDataConfig",
-    "ResourceConfig",
     "StoppingCondition",
     "EnableManagedSpotTraining",
     "CheckpointConfig",
@@ -251,8 +250,10 @@ def _child_name(name: str, number: int) -> str:
 def _child_request(child: str, data: dict, values: Values) -> dict[str, Any]:
     definition = data["TrainingJobDefinition"]
     objective = data[f"{KIND}Config"]["HyperParameterTuningJobObjective"]["MetricName"]
+    resources = definition.get("ResourceConfig") or definition["HyperParameterTuningResourceConfig"]
     return {
         **{key: definition[key] for key in _DEFINITION if key in definition},
+        "ResourceConfig": resources,
         "TrainingJobName": child,
         "HyperParameters": {
             **definition.get("StaticHyperParameters", {}),

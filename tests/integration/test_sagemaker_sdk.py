@@ -37,10 +37,23 @@ estimator = Estimator(
 )
 estimator.fit({"data": "s3://jobs/in/"}, job_name="sdk-fit", logs="All", wait=True)
 print("MODEL", estimator.model_data)
+
+from sagemaker.tuner import ContinuousParameter, HyperparameterTuner
+tuner = HyperparameterTuner(
+    estimator,
+    "loss",
+    {"x": ContinuousParameter(0.1, 1.0)},
+    metric_definitions=[{"Name": "loss", "Regex": "loss=([0-9.]+);"}],
+    objective_type="Minimize",
+    max_jobs=2,
+    max_parallel_jobs=2,
+)
+tuner.fit({"data": "s3://jobs/in/"}, job_name="sdk-tune", wait=True)
+print("BEST", tuner.best_training_job())
 """
 
 
-def test_fit_streams_the_logs_and_ends(local_root, local_stage):
+def test_fit_streams_the_logs_and_ends_and_a_tuner_finds_the_best(local_root, local_stage):
     run_job(local_stage, "for-the-sdk", "work")  # puts source and channel in place
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     done = subprocess.run(
@@ -50,7 +63,8 @@ def test_fit_streams_the_logs_and_ends(local_root, local_stage):
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     assert "loss=0.5;" in done.stdout
     assert "MODEL s3://jobs/sdk/sdk-fit/output/model.tar.gz" in done.stdout
+    assert "BEST sdk-tune-00" in done.stdout
     assert "REACHED OUT" not in done.stdout

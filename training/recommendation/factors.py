@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 
 import numpy as np
@@ -39,17 +38,17 @@ class ItemFactors(BaseEstimator):
     def fit(self, prepared: Prepared) -> ItemFactors:
         from implicit.cpu.als import AlternatingLeastSquares  # a second: only where it is used
 
-        logging.getLogger("implicit").setLevel(logging.ERROR)
-        model = AlternatingLeastSquares(
-            factors=self.factors,
-            regularization=self.regularization,
-            alpha=self.alpha,
-            iterations=self.iterations,
-            random_state=self.random_state,
-            num_threads=1,  # sums in one order: the same bytes every time
-        )
+        # The library warns of BLAS threads while it is made; they are limited while it works.
         with warnings.catch_warnings(), threadpool_limits(1, "blas"):
             warnings.simplefilter("ignore")
+            model = AlternatingLeastSquares(
+                factors=self.factors,
+                regularization=self.regularization,
+                alpha=self.alpha,
+                iterations=self.iterations,
+                random_state=self.random_state,
+                num_threads=1,  # sums in one order: the same bytes every time
+            )
             model.fit(group_matrix(prepared), show_progress=False)
         self.item_factors_ = np.asarray(model.item_factors, dtype=np.float32)
         self.gram_ = gram_of(self.item_factors_, self.regularization)

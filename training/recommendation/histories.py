@@ -20,10 +20,11 @@ _DAY_SECONDS = 86_400.0
 
 @dataclass(frozen=True)
 class Histories:
-    """Histories of many customers. Customer `c` has the events `indptr[c]:indptr[c + 1]`, oldest
-    first: `items` and `events` are codes, `ages` days (nan without times). `target_indptr` and
-    `targets` hold the distinct item codes to be found."""
+    """Histories of many customers, whose codes are `customers`. Customer `c` has the events
+    `indptr[c]:indptr[c + 1]`, oldest first: `items` and `events` are codes, `ages` days (nan
+    without times). `target_indptr` and `targets` hold the distinct item codes to be found."""
 
+    customers: np.ndarray
     indptr: np.ndarray
     items: np.ndarray
     ages: np.ndarray
@@ -47,6 +48,7 @@ class Histories:
         events = slice(self.indptr[start], self.indptr[stop])
         targets = slice(self.target_indptr[start], self.target_indptr[stop])
         return Histories(
+            customers=self.customers[start:stop],
             indptr=self.indptr[start : stop + 1] - self.indptr[start],
             items=self.items[events],
             ages=self.ages[events],
@@ -140,6 +142,7 @@ def holdout_histories(
         ages = (reference - prepared.times[past]) / _DAY_SECONDS
     targets = _first_visits(prepared, wanted, place)
     return Histories(
+        customers=usable,
         indptr=_indptr(place[prepared.customers[past]], len(usable)),
         items=prepared.items[past].astype(np.int64),
         ages=ages,

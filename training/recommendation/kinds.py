@@ -34,8 +34,9 @@ def _is_sorted(customers: np.ndarray, items: np.ndarray, product_ids: Sequence[s
     if same.sum() < _LEAST_PAIRS:
         return False
     ranks = [items]
-    if all(product.isdigit() for product in product_ids):
-        ranks.append(np.array([int(product) for product in product_ids])[items])
+    names = [str(product) for product in product_ids]
+    if all(name.isdecimal() for name in names):
+        ranks.append(np.array([float(name) for name in names])[items])
     return any(
         share >= _SORTED_SHARE or share <= 1 - _SORTED_SHARE
         for share in (float((np.diff(rank)[same] > 0).mean()) for rank in ranks)

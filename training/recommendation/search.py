@@ -116,6 +116,11 @@ def _beside(present: float, grid: tuple[Any, ...]) -> Iterator[Any]:
     yield from [value for value in grid if value > present][:1]
 
 
+def memory_of(part: str, *, kind: str) -> str:
+    """The memory in which a part says most: what follows what is of the moment, taste lasts."""
+    return LASTING if kind != "set" and part in (CUSTOMERS, SPECTRAL) else RECENT
+
+
 def weight_moves(available: tuple[str, ...], *, kind: str, repeats: bool, fine: bool) -> list[Move]:
     """The cheap moves: what every part weighs, beside repeats and trend."""
     factors = _FINE if fine else _COARSE

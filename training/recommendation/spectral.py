@@ -11,6 +11,7 @@ from training.recommendation.matrices import LowRank, unit_rows
 from training.recommendation.prepare import Prepared
 
 _OVERSAMPLING = 32
+_LEAST_VALUE = 1e-6  # of the largest, squared: what is below is rounding
 
 
 class SpectralFilter(ItemToItemModel):
@@ -88,6 +89,7 @@ def singular_vectors(
     projected = matrix @ basis
     values, rotation = np.linalg.eigh((projected.T @ projected).astype(np.float64))
     leading = np.argsort(-values)[: min(rank, width)]
+    leading = leading[values[leading] > _LEAST_VALUE * values.max()]
     return basis @ np.ascontiguousarray(rotation[:, leading]).astype(np.float32)
 
 
@@ -95,6 +97,9 @@ def _orthonormal(block: np.ndarray) -> np.ndarray:
     for _ in range(2):
         gram = (block.T @ block).astype(np.float64)
         ridge = 1e-7 * np.trace(gram) / len(gram) + 1e-30
-        lower = np.linalg.cholesky(gram + ridge * np.eye(len(gram)))
+        try:
+            lower = np.linalg.cholesky(gram + ridge * np.eye(len(gram)))
+        except np.linalg.LinAlgError:  # fewer directions than columns
+            return np.linalg.qr(block)[0]
         block = block @ np.linalg.inv(lower).T.astype(np.float32)
     return block

@@ -32,6 +32,7 @@ from training.recommendation.prepare import TRAIN, VALIDATION, Prepared
 from training.recommendation.search import (
     Move,
     inner_moves,
+    memory_of,
     starting_point,
     weight_moves,
 )
@@ -126,9 +127,7 @@ class Tuner:
 
     def _build_pool(self, start: Parameters) -> Pool:
         features = [
-            self._dense(memory, part, start)
-            for memory in ((RECENT,) if self.kind == "set" else (RECENT, LASTING))
-            for part in self.available
+            self._dense(memory_of(part, kind=self.kind), part, start) for part in self.available
         ]
         head = np.argsort(-self.parts.prior(start.trend_half_life_days), kind="stable")[:_HEAD]
         self.budget.spend(self.budget.pool(len(features)))

@@ -13,12 +13,16 @@ from hypothesis import strategies as st
 
 from training.datasets import Dataset, build_dataset
 from training.errors import NotEnoughDataError
+from training.recommendation.catalogue import _attribute
 from training.recommendation.configuration import RecommenderConfiguration
+from training.recommendation.content import token_vectors
+from training.recommendation.kinds import ORDERED, SET, kind_of
 from training.recommendation.prepare import (
     TEST,
     TRAIN,
     VALIDATION,
     prepare,
+    split_at_random,
     split_by_order,
     split_by_time,
 )
@@ -66,6 +70,61 @@ def test_order_holds_out_one_and_one_where_three_are_there(counts: list[int]) ->
     assert set(window.values()) == {None}
 
 
+@given(counts=st.lists(st.integers(1, 40), min_size=1, max_size=8), seed=st.integers(0, 5))
+def test_of_a_set_a_tenth_is_held_out_of_every_customer(counts: list[int], seed: int) -> None:
+    customers = np.repeat(np.arange(len(counts)), counts)
+    split, _ = split_at_random(customers, seed=seed)
+    for customer, count in enumerate(counts):
+        held = np.bincount(split[customers == customer], minlength=3)
+        assert held[TRAIN] > 0
+        assert held[TEST] == (max(1, round(count / 10)) if count >= 3 else 0)
+        assert (held[VALIDATION] > 0) == (count >= 3 or count == 2)
+    again, _ = split_at_random(customers, seed=seed)
+    np.testing.assert_array_equal(split, again)
+
+
+def kind(lists: list[list[str]]) -> str:
+    customers = np.repeat(np.arange(len(lists)), [len(items) for items in lists])
+    ids = sorted({item for items in lists for item in items})
+    items = np.array([ids.index(item) for items in lists for item in items])
+    return kind_of(customers, items, ids)
+
+
+def test_order_is_found_where_it_says_something() -> None:
+    draw = np.random.default_rng(0)
+    chains = [
+        [str((start + step) % 50) for step in range(8)] for start in draw.integers(0, 50, 300)
+    ]
+    shuffled = [[str(item) for item in draw.permutation(50)[:8]] for _ in range(300)]
+    numbers = [sorted(items, key=int) for items in shuffled]
+    assert kind(chains) == ORDERED
+    assert kind(shuffled) == SET
+    assert kind(numbers) == SET
+    assert kind([sorted(items) for items in shuffled]) == SET
+    assert kind(chains[:3]) == ORDERED  # too little to say otherwise
+
+
+def test_tags_times_and_text_are_read_as_what_they_are() -> None:
+    products = pd.DataFrame(
+        {
+            "product_id": [f"p{i}" for i in range(6)],
+            "colours": [["red", "blue"], [], None, ["blue"], ["red"], ["red"]],
+            "available_from": ["2026-01-01T00:00:00Z", None, "", "nonsense", None, None],
+            "title": ["Red lamp", "Red rug", None, "Blue lamp", "", "Rug"],
+        }
+    )
+    prepared = prepare(dataset(ordered_by="timestamp", products=products), CONFIGURATION)
+    colours = prepared.meta["attributes"]["colours"]
+    assert colours["values"] == ["blue", "red"]
+    assert colours["codes"] == [[0, 1], [], [], [0], [1], [1]]
+    assert prepared.meta["attributes"]["available_from"]["codes"][0] == 1767225600.0
+    assert prepared.meta["attributes"]["available_from"]["codes"][1:] == [None] * 5
+    vectors = token_vectors(prepared, idf_power=1.0)
+    alike = (vectors @ vectors.T).toarray()
+    assert alike[0, 1] > 0  # red, and red
+    assert alike[2].sum() == 0
+
+
 @pytest.mark.parametrize("ordered_by", ["timestamp", "order"])
 def test_prepared_rows_are_in_order_of_customer_then_time(ordered_by: str) -> None:
     prepared = prepare(dataset(ordered_by=ordered_by), CONFIGURATION)
@@ -74,7 +133,8 @@ def test_prepared_rows_are_in_order_of_customer_then_time(ordered_by: str) -> No
     for customer in range(25):
         mine = prepared.customers == customer
         assert (np.diff(prepared.times[mine]) >= 0).all()
-        assert (np.diff(prepared.split[mine]) >= 0).all()
+        if prepared.meta["kind"] != SET:
+            assert (np.diff(prepared.split[mine]) >= 0).all()
 
 
 def test_attributes_stand_in_the_order_of_the_product_codes() -> None:
@@ -87,11 +147,11 @@ def test_attributes_stand_in_the_order_of_the_product_codes() -> None:
         }
     )
     meta = prepare(dataset(ordered_by="timestamp", products=products), CONFIGURATION).meta
-    assert meta["product_ids"] == [f"p{i}" for i in range(6)]
-    assert meta["titles"] == ["Zero", "One", "Two", "Three", None, "Five"]
-    assert meta["attributes"]["price"]["codes"] == [0.0, 1.0, 2.0, None, 4.0, 5.0]
+    assert meta["product_ids"] == ["never bought", *(f"p{i}" for i in range(6))]
+    assert meta["titles"] == ["Never", "Zero", "One", "Two", "Three", None, "Five"]
+    assert meta["attributes"]["price"]["codes"] == [9.0, 0.0, 1.0, 2.0, None, 4.0, 5.0]
     assert meta["attributes"]["fresh"]["values"] == ["false", "true"]
-    assert meta["attributes"]["fresh"]["codes"] == [0, 1, 0, 1, 0, 1]
+    assert meta["attributes"]["fresh"]["codes"] == [1, 0, 1, 0, 1, 0, 1]
 
 
 def test_a_window_that_swallows_everything_is_not_enough_data() -> None:
@@ -100,10 +160,8 @@ def test_a_window_that_swallows_everything_is_not_enough_data() -> None:
 
 
 def test_true_and_false_with_gaps_stay_what_a_boolean_filter_matches() -> None:
-    from training.recommendation.prepare import _attribute
-
-    found = _attribute(pd.Series([True, None, False, float("nan")], dtype=object))
+    found = _attribute("fresh", pd.Series([True, None, False, float("nan")], dtype=object))
     assert found == {"type": "category", "values": ["false", "true"], "codes": [1, -1, 0, -1]}
-    mixed = _attribute(pd.Series([True, "perhaps"], dtype=object))
+    mixed = _attribute("fresh", pd.Series([True, "perhaps"], dtype=object))
     assert mixed is not None
     assert mixed["values"] == ["True", "perhaps"]

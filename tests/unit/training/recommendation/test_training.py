@@ -7,14 +7,20 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from inference.contracts import ProductRequest
+from inference.factors import Factors, factor_arrays
 from inference.recommender import Recommender
 from training.datasets import build_dataset
 from training.errors import NotEnoughDataError
+from training.recommendation.budget import Budget
 from training.recommendation.configuration import RecommenderConfiguration
-from training.recommendation.evaluate import gate, recommend_all
+from training.recommendation.cooccurrence import Cooccurrence
+from training.recommendation.evaluate import _events, gate
+from training.recommendation.factors import ItemFactors, fold_in
 from training.recommendation.histories import holdout_histories
+from training.recommendation.matrices import blocked_product, keep_top
 from training.recommendation.metrics import evaluate_lists
-from training.recommendation.models import BasketCooccurrence, blocked_product, keep_top
+from training.recommendation.parameters import Parameters, SpectralParameters
 from training.recommendation.prepare import (
     TEST,
     TRAIN,
@@ -26,10 +32,10 @@ from training.recommendation.prepare import (
     split_by_time,
 )
 from training.recommendation.train import write_model
-from training.recommendation.tuning import Parameters, Scorer, top_k, tune
+from training.recommendation.tuning import Tuner, tune
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
-CONFIGURATION = RecommenderConfiguration(tuning_customers=40, k=5)
+CONFIGURATION = RecommenderConfiguration(tuning_customers=40, k=5, budget_seconds=60)
 DAY = 86_400
 
 
@@ -93,39 +99,62 @@ def test_the_product_in_blocks_is_the_product():
 
 
 def test_cooccurrence_keeps_the_two_worlds_apart(prepared):
-    matrix = BasketCooccurrence(neighbours=50).fit(prepared).matrix_.tocoo()
+    matrix = Cooccurrence(neighbours=50).fit(prepared).matrix_.tocoo()
     parity = np.array([int(p[1:]) % 2 for p in prepared.meta["product_ids"]])
     assert matrix.nnz
     assert (parity[matrix.row] == parity[matrix.col]).all()
 
 
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        Parameters(),
-        Parameters(exclude_seen=True, transition_share=1.0),
-        Parameters(repeat_weight=0, trend_weight=0, transition_share=0.0, decay=1.0),
-    ],
-)
-def test_tuning_scores_are_the_serving_scores(prepared, tmp_path, parameters):
+BLENDS = [
+    Parameters(recent={"transitions": 1.0, "customers": 0.3}, repeat_weight=0.7),
+    Parameters(
+        recent={"transitions": 1.0},
+        lasting={"customers": 0.4, "spectral": 0.5},
+        exclude_seen=True,
+        history_power=0.5,
+        spectral=SpectralParameters(rank=3),
+    ),
+    Parameters(
+        lasting={"baskets": 1.0}, trend_weight=0.0, decay=1.0, event_weights={"purchase": 2.0}
+    ),
+]
+
+
+@pytest.mark.parametrize("parameters", BLENDS)
+def test_the_search_scores_as_the_serving_core_does(prepared, tmp_path, parameters):
     past = prepared.take(prepared.split == TRAIN)
-    window = dict(prepared.meta["window"])
     histories = holdout_histories(prepared, VALIDATION, purchase_event="purchase", limit=40, seed=0)
-    scorer = Scorer(past, histories, CONFIGURATION)
-    scores = scorer.scores(
-        histories, parameters, scorer.parts.matrix(parameters), scorer.parts.prior(parameters)
-    )
+    budget = Budget(past, len(histories), 60.0)
+    tuner = Tuner(past, histories, CONFIGURATION, budget=budget, report=lambda trial: None)
+    tuner.parts.rank = parameters.spectral.rank
+    blended, pool = tuner.blend(parameters), tuner.pool
     write_model(tmp_path, past, parameters, CONFIGURATION, provenance={"run": "r"})
-    prepared.meta["window"]["test"] = window["validation"]  # ages count from there
-    try:
-        served = recommend_all(Recommender.open(tmp_path), histories, prepared, k=5)
-    finally:
-        prepared.meta["window"].update(window)
-    expected = top_k(scores, 5)
-    for row, found in enumerate(served):
-        np.testing.assert_allclose(
-            scores[row][found], scores[row][expected[row]][: len(found)], rtol=1e-4, atol=1e-6
-        )
+    recommender = Recommender.open(tmp_path)
+    now = datetime.fromtimestamp(prepared.meta["window"]["validation"], UTC)
+    for row in range(len(histories)):
+        request = ProductRequest(history=_events(histories, row, prepared, now), limit=20)
+        served = recommender.recommend(request, now=now).products
+        assert served
+        column = {int(code): at for at, code in enumerate(pool.codes[row]) if code >= 0}
+        for product in served:
+            code = prepared.meta["product_ids"].index(product.product_id)
+            expected = blended[row, column[code]] if code in column else 0.0
+            assert product.score == pytest.approx(expected, rel=1e-3, abs=1e-4)
+        order = [p.score for p in served]
+        out = pool.seen[row] if parameters.exclude_seen else np.zeros_like(pool.seen[row])
+        best = np.sort(blended[row][(pool.codes[row] >= 0) & ~out])[::-1]
+        np.testing.assert_allclose(order, best[: len(order)], rtol=1e-3, atol=1e-4)
+
+
+def test_factors_of_the_search_are_those_of_the_serving_core(prepared):
+    model = ItemFactors(8, iterations=2).fit(prepared)
+    histories = holdout_histories(prepared, TEST, purchase_event="purchase", limit=10, seed=0)
+    served = Factors.of(factor_arrays(model.item_factors_, model.gram_))
+    everything = served.rows(np.arange(prepared.product_count))
+    for row, customer in enumerate(fold_in(histories, model)):
+        items = np.unique(histories.items[histories.history(row)])
+        found = served.fold_in(items, alpha=model.alpha).scores(everything)
+        np.testing.assert_allclose(found, model.item_factors_ @ customer, rtol=2e-2, atol=2e-3)
 
 
 def test_tuning_and_the_artefact_are_the_same_every_time(prepared, tmp_path):
