@@ -26,7 +26,16 @@ from pipelines.errors import DeployError
 
 ROOT = Path(__file__).resolve().parent.parent
 LAMBDA_DISTRIBUTIONS = ("numpy", "msgspec", "boto3")
-JOB_DISTRIBUTIONS = ("numpy", "msgspec", "scipy", "pandas", "pyarrow", "scikit-learn")
+JOB_DISTRIBUTIONS = (
+    "numpy",
+    "msgspec",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "implicit",
+    "threadpoolctl",
+)
 UNZIPPED_LIMIT_BYTES = 250 * 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 # Services that a Lambda of ours calls; botocore carries the descriptions of all 400.
