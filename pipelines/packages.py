@@ -29,11 +29,11 @@ LAMBDA_DISTRIBUTIONS = ("numpy", "msgspec", "boto3", "tzdata")
 JOB_DISTRIBUTIONS = (
     "numpy",
     "msgspec",
-    "implicit",
     "scipy",
     "pandas",
     "pyarrow",
     "scikit-learn",
+    "implicit",
     "threadpoolctl",
     "tzdata",
 )

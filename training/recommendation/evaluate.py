@@ -20,6 +20,7 @@ import numpy as np
 
 from inference.artifact import unpack
 from inference.contracts import MAX_HISTORY, HistoryEvent, ProductRequest
+from inference.errors import ArtifactError
 from inference.recommender import Recommender
 from training.configuration import parse
 from training.job import Job
@@ -57,8 +58,9 @@ def run(job: Job) -> None:
     serving, holdout = open_both(job.channel("model"), scratch / "challenger")
     if serving is None or holdout is None:
         raise FileNotFoundError("Train left no model.tar.gz and output.tar.gz")
-    champion = find_champion(job.channel("champion"), scratch / "champion", prepared)
+    champion, note = _champion(job, scratch / "champion", prepared)
     metrics = measure(prepared, configuration, holdout, champion)
+    metrics["protocol"]["champion"] = note
     verdict = gate(metrics["models"], configuration)
     golden = golden_requests(serving, prepared, configuration, now=_started(job))
     folder = job.output("evaluation")
@@ -82,6 +84,17 @@ def open_both(channel: Path, scratch: Path) -> tuple[Recommender | None, Recomme
         found = [path.parent for path in (scratch / "extra").rglob("manifest.json")]
         holdout = Recommender.open(found[0]) if found and HOLDOUT in found[0].name else None
     return serving, holdout
+
+
+def _champion(job: Job, scratch: Path, prepared: Prepared) -> tuple[Candidate | None, str]:
+    """The champion, and what the report says of it. One that this code cannot read (of an older
+    format) is live all the same: it keeps answering by its own code, but cannot be compared."""
+    try:
+        found = find_champion(job.channel("champion"), scratch, prepared)
+    except ArtifactError as error:
+        job.log("the champion cannot be read", reason=str(error))
+        return None, f"unreadable, so not compared: {error}"
+    return found, found.note if found else "none that had not seen the window"
 
 
 def find_champion(channel: Path, scratch: Path, prepared: Prepared) -> Candidate | None:
@@ -143,7 +156,6 @@ def measure(
             "holdout": HOLDOUTS[prepared.meta["kind"]],
             "window": prepared.meta["window"],
             "targets": "first visit in the window, full ranking",
-            "champion": champion.note if champion else "none that had not seen the window",
         },
         "customers": len(histories),
         "models": figures[False],
