@@ -17,6 +17,8 @@ from typing import Any, TextIO
 
 import msgspec
 
+from inference.guardrail_rules import NONE
+
 NAMESPACE = "nextbest"
 DIMENSIONS = ("service", "stage", "tenant", "model")
 METRICS = {
@@ -26,13 +28,28 @@ METRICS = {
     "Empty": "Count",
     "LatencyMs": "Milliseconds",
 }
-_DIRECTIVES = [
-    {
-        "Namespace": NAMESPACE,
-        "Dimensions": [DIMENSIONS],
-        "Metrics": [{"Name": name, "Unit": unit} for name, unit in METRICS.items()],
-    }
-]
+NUDGE_METRICS = {
+    "Decisions": "Count",
+    "BadRequests": "Count",
+    "Nudges": "Count",
+    "Holdouts": "Count",
+    "Degraded": "Count",
+    "LatencyMs": "Milliseconds",
+}
+
+
+def _directives(metrics: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "Namespace": NAMESPACE,
+            "Dimensions": [DIMENSIONS],
+            "Metrics": [{"Name": name, "Unit": unit} for name, unit in metrics.items()],
+        }
+    ]
+
+
+_PRODUCT_DIRECTIVES = _directives(METRICS)
+_NUDGE_DIRECTIVES = _directives(NUDGE_METRICS)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -47,9 +64,44 @@ class Telemetry:
     stream: TextIO | None = None
 
     def decided(self, answer: Mapping[str, Any], *, request_id: str, latency_ms: float) -> None:
-        """Log an answer, good or bad: counts and times, nothing of whom or what it was about."""
+        """Log an answer with products, good or bad: counts and times, nothing of whom or what."""
         error = answer.get("error")
         products = answer.get("products", ())
+        told = {
+            "run": answer.get("run"),
+            "model_version": answer.get("model_version"),
+            "decision_id": answer.get("decision_id"),
+            "products": len(products),
+            "unknown_products": len(answer.get("unknown_products", ())),
+            "Fallbacks": 1 if answer.get("fallback") else 0,
+            "Empty": 0 if products or error else 1,
+        }
+        self._write(told, _PRODUCT_DIRECTIVES, error, request_id=request_id, latency_ms=latency_ms)
+
+    def nudged(self, decision: Mapping[str, Any], *, request_id: str, latency_ms: float) -> None:
+        """Log a nudge with all that audits its draw; `decision` holds nothing of the customer."""
+        told = {
+            **decision,
+            "Nudges": 0 if decision["action"] == NONE else 1,
+            "Holdouts": int(decision["holdout"]),
+            "Degraded": int(decision["degraded"]),
+        }
+        self._write(told, _NUDGE_DIRECTIVES, None, request_id=request_id, latency_ms=latency_ms)
+
+    def refused(self, error: Mapping[str, Any], *, request_id: str, latency_ms: float) -> None:
+        """Log a bad request for a nudge: which field it was, not what it held."""
+        told = {"Nudges": 0, "Holdouts": 0, "Degraded": 0}
+        self._write(told, _NUDGE_DIRECTIVES, error, request_id=request_id, latency_ms=latency_ms)
+
+    def _write(
+        self,
+        told: Mapping[str, Any],
+        directives: list[dict[str, Any]],
+        error: Mapping[str, Any] | None,
+        *,
+        request_id: str,
+        latency_ms: float,
+    ) -> None:
         line = {
             "level": "INFO",
             "message": "bad request" if error else "decision",
@@ -57,19 +109,13 @@ class Telemetry:
             "stage": self.stage,
             "tenant": self.tenant,
             "model": self.model,
-            "run": answer.get("run"),
-            "model_version": answer.get("model_version"),
-            "decision_id": answer.get("decision_id"),
             "request_id": request_id,
             "path": error["path"] if error else None,
-            "products": len(products),
-            "unknown_products": len(answer.get("unknown_products", ())),
+            **told,
             "Decisions": 1,
             "BadRequests": 1 if error else 0,
-            "Fallbacks": 1 if answer.get("fallback") else 0,
-            "Empty": 0 if products or error else 1,
             "LatencyMs": round(latency_ms, 3),
-            "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": _DIRECTIVES},
+            "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": directives},
         }
         stream = self.stream or sys.stdout  # Lambda takes it to CloudWatch Logs
         stream.write(_ENCODER.encode(line).decode() + "\n")

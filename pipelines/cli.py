@@ -17,7 +17,7 @@ from pipelines.console import console, errors
 BAD_INPUT = 2
 
 app = typer.Typer(
-    help="Next-best-product decisions: train, release and ask, on this machine or on AWS.",
+    help="Product and nudge decisions: train, release and ask, on this machine or on AWS.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -47,7 +47,7 @@ def root(
         typer.Option("--version", callback=_print_version, is_eager=True, help="And leave."),
     ] = False,
 ) -> None:
-    """Next-best-product decisions: train, release and ask, on this machine or on AWS."""
+    """Product and nudge decisions: train, release and ask, on this machine or on AWS."""
 
 
 def main() -> None:

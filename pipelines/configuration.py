@@ -17,6 +17,9 @@ nearest known one.
 
     [recommender]
     holdout_days = 14
+
+    [nudge_policy]
+    costs = "*=0.05"
 """
 
 from __future__ import annotations
@@ -84,6 +87,11 @@ class ProjectConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     stages: dict[str, StageConfiguration] = {}
     runs: RunConfiguration = RunConfiguration()
     recommender: dict[str, Any] = {}
+    nudge_policy: dict[str, Any] = {}
+
+    def defaults(self, kind: str) -> dict[str, Any]:
+        """The section of a kind of model: `[nudge_policy]` of `nudge-policy`."""
+        return dict(getattr(self, kind.replace("-", "_"), {}))
 
     def stage(self, name: str) -> StageConfiguration:
         """The stage's section; `local` needs none."""

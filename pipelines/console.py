@@ -19,6 +19,13 @@ StageOption = Annotated[
 ]
 TenantOption = Annotated[str, typer.Option("--tenant", "-t", help="Whose data and models.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+ApprenticeOption = Annotated[
+    bool,
+    typer.Option(
+        "--apprentice",
+        help="A nudge-policy that passes watches the live one: logged, not acted on.",
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="One setting of the kind; repeatable."),

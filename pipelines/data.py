@@ -1,7 +1,8 @@
-"""`nextbest data import`: files → a checked, immutable data set of a tenant on a stage.
+"""`nextbest data import`: files → checked, immutable data sets of a tenant on a stage.
 
-The data set is written first and `latest.json`, which runs read, last: an interrupted import
-leaves nothing half-done. Used by the command line, the demo and `Workspace`.
+Interactions and nudges are two data sets, also where one folder holds both. A data set is written
+first and its pointer, which runs read, last: an interrupted import leaves nothing half-done. Used
+by the command line, the demo and `Workspace`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +19,22 @@ from typing import Any
 import pandas as pd
 from botocore.exceptions import ClientError
 
-from pipelines.adapters import canonical, online_retail, sequences
+from pipelines.adapters import canonical, hillstrom, online_retail, open_bandit, sequences
 from pipelines.adapters.raw import Raw
-from pipelines.stage import Stage
+from pipelines.stage import NUDGE_POLICY, RECOMMENDER, Stage
 from training.datasets import Dataset, build_dataset
 from training.errors import DataQualityError
+from training.nudge.tables import NudgeDataset, build_nudge_dataset, write_nudge_dataset
 
-FORMATS = ("auto", "canonical", "csv", "online-retail", "sequences")
+Read = Callable[..., Raw]  # of a path, with `progress`
+PUBLISHED: dict[str, Read] = {
+    "online-retail": online_retail.read,
+    "sequences": sequences.read,
+    "hillstrom": hillstrom.read,
+    "open-bandit": open_bandit.read,
+}
+FORMATS = ("auto", "canonical", "csv", *PUBLISHED)
+AnyDataset = Dataset | NudgeDataset
 _READ_SHARE = 0.6  # of an import's time, about
 Progress = Callable[[str, float], None]
 
@@ -43,15 +53,18 @@ def _silent(what: str, share: float) -> None:
     """Nobody wants to know."""
 
 
-def read_source(
+def read_sources(
     path: Path,
     *,
     format: str = "auto",
     mapping: Mapping[str, str] | None = None,
     now: datetime,
     progress: Progress = _silent,
-) -> Dataset:
-    """Read and check a file or folder in one of `FORMATS`. Raises `DataQualityError`."""
+) -> list[AnyDataset]:
+    """Read and check a file or folder in one of `FORMATS`: interactions, nudges, or both.
+
+    Raises `DataQualityError`.
+    """
     if not path.exists():
         raise DataQualityError(f"{path}: there is no such file or folder")
     progress(f"reading {path.name}", 0.0)
@@ -61,10 +74,30 @@ def read_source(
         mapping or {},
         progress=lambda share: progress(f"reading {path.name}", _READ_SHARE * share),
     )
-    progress(f"checking {len(raw.tables['interactions']):,} rows", _READ_SHARE)
-    return build_dataset(
-        raw.tables, now=now, ordered_by=raw.ordered_by, notes=raw.notes, set_aside=raw.set_aside
-    )
+    rows = sum(len(raw.tables.get(name, ())) for name in ("interactions", "nudges"))
+    progress(f"checking {rows:,} rows", _READ_SHARE)
+    return [*_built(raw, now=now)]
+
+
+def read_source(
+    path: Path,
+    *,
+    format: str = "auto",
+    mapping: Mapping[str, str] | None = None,
+    now: datetime,
+    progress: Progress = _silent,
+) -> AnyDataset:
+    """The first of `read_sources`."""
+    return read_sources(path, format=format, mapping=mapping, now=now, progress=progress)[0]
+
+
+def _built(raw: Raw, *, now: datetime) -> Iterator[AnyDataset]:
+    if "interactions" in raw.tables:
+        yield build_dataset(
+            raw.tables, now=now, ordered_by=raw.ordered_by, notes=raw.notes, set_aside=raw.set_aside
+        )
+    if "nudges" in raw.tables:
+        yield build_nudge_dataset(raw.tables, now=now, guardrails=raw.guardrails, notes=raw.notes)
 
 
 def _read(
@@ -77,10 +110,9 @@ def _read(
     if path.is_dir():
         return canonical.read_folder(path, mapping, progress=progress)
     found = detect(path) if format == "auto" else format
-    if found == "online-retail":
-        return online_retail.read(path, progress=progress)
-    if found == "sequences":
-        return sequences.read(path, progress=progress)
+    read = PUBLISHED.get(found)
+    if read is not None:
+        return read(path, progress=progress)
     return canonical.read_file(path, mapping, progress=progress)
 
 
@@ -91,7 +123,10 @@ def detect(path: Path) -> str:
     if path.suffix == ".parquet":
         return "canonical"
     header = _header(path)
-    return "online-retail" if online_retail.detects(path, header) else "csv"
+    for adapter in (online_retail, hillstrom, open_bandit):
+        if adapter.detects(path, header):
+            return adapter.__name__.rpartition(".")[2].replace("_", "-")
+    return "csv"
 
 
 def _header(path: Path) -> list[str]:
@@ -112,19 +147,42 @@ def import_dataset(
     now: datetime | None = None,
     progress: Progress = _silent,
 ) -> ImportedDataset:
-    """Read, check and upload; the tenant's newest data set from then on."""
+    """Read, check and upload; the tenant's newest data set from then on.
+
+    Of a folder with interactions and nudges, two data sets come; the first one is returned.
+    """
+    return import_datasets(
+        stage, path, tenant=tenant, format=format, mapping=mapping, now=now, progress=progress
+    )[0]
+
+
+def import_datasets(
+    stage: Stage,
+    path: Path,
+    *,
+    tenant: str,
+    format: str = "auto",
+    mapping: Mapping[str, str] | None = None,
+    now: datetime | None = None,
+    progress: Progress = _silent,
+) -> list[ImportedDataset]:
+    """Read and check everything at `path`, then upload it: one data set for each kind of log."""
     now = now or datetime.now(UTC)
-    dataset = read_source(path, format=format, mapping=mapping, now=now, progress=progress)
-    progress("writing", 0.7)
-    with tempfile.TemporaryDirectory(prefix="nextbest-import-") as folder:
-        files = write_dataset(dataset, Path(folder))
-        imported = _upload(stage, tenant, files, dataset.profile, now=now, progress=progress)
+    datasets = read_sources(path, format=format, mapping=mapping, now=now, progress=progress)
+    found = []
+    for dataset in datasets:
+        progress("writing", 0.7)
+        with tempfile.TemporaryDirectory(prefix="nextbest-import-") as folder:
+            write_dataset(dataset, Path(folder))
+            found.append(_upload(stage, tenant, dataset, Path(folder), now=now, progress=progress))
     progress("done", 1.0)
-    return imported
+    return found
 
 
-def write_dataset(dataset: Dataset, folder: Path) -> list[Path]:
+def write_dataset(dataset: AnyDataset, folder: Path) -> list[Path]:
     """The canonical files of a data set."""
+    if isinstance(dataset, NudgeDataset):
+        return write_nudge_dataset(dataset, folder)
     folder.mkdir(parents=True, exist_ok=True)
     tables = {
         "interactions": dataset.interactions,
@@ -142,15 +200,17 @@ def write_dataset(dataset: Dataset, folder: Path) -> list[Path]:
 def _upload(
     stage: Stage,
     tenant: str,
-    files: list[Path],
-    profile: dict[str, Any],
+    dataset: AnyDataset,
+    folder: Path,
     *,
     now: datetime,
     progress: Progress,
 ) -> ImportedDataset:
+    kind = NUDGE_POLICY if isinstance(dataset, NudgeDataset) else RECOMMENDER
+    files, profile = sorted(folder.iterdir()), dataset.profile
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
     s3 = stage.client("s3")
-    latest = latest_dataset(stage, tenant)
+    latest = latest_dataset(stage, tenant, kind=kind)
     if latest is not None and latest["dataset_id"].endswith(f"-{digest}"):
         return ImportedDataset(
             latest["dataset_id"], stage.uri(latest["prefix"]), profile, unchanged=True
@@ -163,18 +223,18 @@ def _upload(
     pointer = {"dataset_id": dataset_id, "prefix": prefix, "imported_at": now.isoformat()}
     s3.put_object(
         Bucket=stage.bucket,
-        Key=f"{stage.datasets_prefix(tenant)}/latest.json",
+        Key=stage.dataset_pointer(tenant, kind),
         Body=json.dumps(pointer).encode(),
         ContentType="application/json",
     )
     return ImportedDataset(dataset_id, stage.uri(prefix), profile, unchanged=False)
 
 
-def latest_dataset(stage: Stage, tenant: str) -> dict[str, str] | None:
-    """The pointer to a tenant's newest data set, or None."""
+def latest_dataset(stage: Stage, tenant: str, *, kind: str = RECOMMENDER) -> dict[str, str] | None:
+    """The pointer to a tenant's newest data set for a kind of model, or None."""
     s3 = stage.client("s3")
     try:
-        key = f"{stage.datasets_prefix(tenant)}/latest.json"
+        key = stage.dataset_pointer(tenant, kind)
         return dict(json.loads(s3.get_object(Bucket=stage.bucket, Key=key)["Body"].read()))
     except ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "404"):

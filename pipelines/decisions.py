@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.errors import DecisionError
-from pipelines.releases import LIVE
+from pipelines.releases import DECISION_OF, LIVE
 from pipelines.stage import Stage
 
 
@@ -31,15 +31,15 @@ def decide(
             FunctionName=function, Qualifier=LIVE, Payload=json.dumps(request).encode()
         )
     except client.exceptions.ResourceNotFoundException as error:
-        raise DecisionError(_why_not_there(stage, tenant, function)) from error
+        raise DecisionError(_why_not_there(stage, tenant, decision)) from error
     answer = json.loads(reply["Payload"].read() or b"null")
     if "FunctionError" in reply or not isinstance(answer, dict):
         raise DecisionError(f"{function} failed: {_failure(answer)}")
     return answer
 
 
-def _why_not_there(stage: Stage, tenant: str, function: str) -> str:
-    client = stage.client("lambda")
+def _why_not_there(stage: Stage, tenant: str, decision: str) -> str:
+    client, function = stage.client("lambda"), stage.function(tenant, decision)
     try:
         client.get_function_configuration(FunctionName=function)
     except client.exceptions.ResourceNotFoundException:
@@ -47,9 +47,10 @@ def _why_not_there(stage: Stage, tenant: str, function: str) -> str:
             f"there is no function {function!r} on stage {stage.name!r}: is the tenant known? "
             f"nextbest tenant list shows them, nextbest tenant add {tenant} makes it"
         )
+    kind = next((k for k, d in DECISION_OF.items() if d == decision), "recommender")
     return (
         f"{function} has no live version on stage {stage.name!r}; "
-        f"run: nextbest train recommender --tenant {tenant}"
+        f"run: nextbest train {kind} --tenant {tenant}"
     )
 
 

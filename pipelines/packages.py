@@ -25,16 +25,29 @@ from packaging.requirements import Requirement
 from pipelines.errors import DeployError
 
 ROOT = Path(__file__).resolve().parent.parent
+<<<<<<< HEAD
 LAMBDA_DISTRIBUTIONS = ("numpy", "msgspec", "boto3")
 JOB_DISTRIBUTIONS = (
     "numpy",
     "msgspec",
+=======
+LAMBDA_DISTRIBUTIONS = ("numpy", "msgspec", "boto3", "tzdata")
+JOB_DISTRIBUTIONS = (
+    "numpy",
+    "msgspec",
+    "implicit",
+>>>>>>> integrate
     "scipy",
     "pandas",
     "pyarrow",
     "scikit-learn",
+<<<<<<< HEAD
     "implicit",
     "threadpoolctl",
+=======
+    "threadpoolctl",
+    "tzdata",
+>>>>>>> integrate
 )
 UNZIPPED_LIMIT_BYTES = 250 * 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -15,18 +15,24 @@ from pipelines.errors import ReleaseError
 from pipelines.stage import Stage
 
 LIVE = "live"
-DECISION_OF = {"recommender": "next-best-product"}
+DECISION_OF = {"recommender": "next-best-product", "nudge-policy": "nudge"}
 
 
 @dataclass(frozen=True)
 class ModelView:
-    """One published version: which run's model it answers with, and whether it is live."""
+    """One published version: which run's model it answers with, and whether it is live.
+
+    `apprentice` is the run whose policy watches it, if any, and `apprentice_artifacts` where
+    that is.
+    """
 
     version: str
     run: str
     model: str
     published_at: str
     is_live: bool
+    apprentice: str | None = None
+    apprentice_artifacts: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,10 +47,17 @@ class Rollback:
 def list_models(stage: Stage, tenant: str, *, kind: str = "recommender") -> list[ModelView]:
     """The versions released for a tenant, newest first."""
     client = stage.client("lambda")
-    function = stage.function(tenant, DECISION_OF[kind])
+    function = decision_function(stage, tenant, kind=kind)
     live = live_version(client, function)
     views = [_view(version, live) for version in _versions(client, function)]
     return sorted(views, key=lambda view: int(view.version), reverse=True)
+
+
+def decision_function(stage: Stage, tenant: str, *, kind: str) -> str:
+    """The Lambda that a kind of model answers with; `ReleaseError` for an unknown kind."""
+    if kind not in DECISION_OF:
+        raise ReleaseError(f"there is no kind {kind!r} of model; known: {', '.join(DECISION_OF)}")
+    return stage.function(tenant, DECISION_OF[kind])
 
 
 def _versions(client: Any, function: str) -> list[dict[str, Any]]:
@@ -74,6 +87,8 @@ def _view(version: dict[str, Any], live: str | None) -> ModelView:
         model=variables.get("NEXTBEST_MODEL", ""),
         published_at=version["LastModified"],
         is_live=version["Version"] == live,
+        apprentice=variables.get("NEXTBEST_APPRENTICE_RUN") or None,
+        apprentice_artifacts=variables.get("NEXTBEST_APPRENTICE") or None,
     )
 
 
@@ -93,16 +108,24 @@ def rollback(
     Raises `ReleaseError` when there is nothing to go back to.
     """
     models = list_models(stage, tenant, kind=kind)
-    live = next((model for model in models if model.is_live), None)
-    if live is None:
-        raise ReleaseError(f"tenant {tenant!r} has no live {kind}; train one first")
+    live = require_live(models, tenant=tenant, kind=kind)
     target = to_version or _before(models, live)
     if target not in {model.version for model in models}:
         known = ", ".join(model.version for model in models)
         raise ReleaseError(f"there is no version {target!r} to go back to; known: {known}")
-    function = stage.function(tenant, DECISION_OF[kind])
+    function = decision_function(stage, tenant, kind=kind)
     _point(stage, function, target)
     return Rollback(function=function, from_version=live.version, to_version=target)
+
+
+def require_live(models: list[ModelView], *, tenant: str, kind: str) -> ModelView:
+    """The live one among a tenant's models; `ReleaseError` where none is."""
+    live = next((model for model in models if model.is_live), None)
+    if live is None:
+        raise ReleaseError(
+            f"tenant {tenant!r} has no live {kind}; run: nextbest train {kind} --tenant {tenant}"
+        )
+    return live
 
 
 def _before(models: list[ModelView], live: ModelView) -> str:

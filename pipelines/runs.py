@@ -13,21 +13,27 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from botocore.exceptions import ClientError
 
-from pipelines.configuration import RunConfiguration
+from pipelines.configuration import RunConfiguration, with_tuning
 from pipelines.errors import RunError
 from pipelines.jobs import JobView, find_jobs
-from pipelines.stage import KINDS, Stage
+from pipelines.stage import KINDS, NUDGE_POLICY, POINTERS, RECOMMENDER, Stage
 from state_machines import SEARCH_SEED
 from training.configuration import parse, to_strings
+from training.nudge.configuration import NudgeConfiguration
 from training.recommendation.configuration import RecommenderConfiguration
 
-CONFIGURATIONS: dict[str, type[msgspec.Struct]] = {"recommender": RecommenderConfiguration}
-TRAIN_STEPS = {"recommender": "recommendation.train"}
+CONFIGURATIONS: dict[str, type[msgspec.Struct]] = {
+    RECOMMENDER: RecommenderConfiguration,
+    NUDGE_POLICY: NudgeConfiguration,
+}
+TRAIN_STEPS = {RECOMMENDER: "recommendation.train", NUDGE_POLICY: "nudge.train"}
+APPRENTICES = (NUDGE_POLICY,)
+_LOGS = {RECOMMENDER: "data", NUDGE_POLICY: "log of nudges"}
 ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
 _RUN = re.compile(r"(?P<kind>[a-z-]+)-\d{8}t\d{6}-[0-9a-f]{6,8}")
 
@@ -43,7 +49,7 @@ class StateView:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as it stands now. `outcome` is released, refused, superseded, or None."""
+    """A run as it stands now. `outcome` is released, apprentice, refused, superseded, or None."""
 
     name: str
     tenant: str
@@ -66,7 +72,7 @@ class RunView:
 
     @property
     def summary(self) -> str:
-        """One or two words: running, released, refused, superseded, failed, interrupted …"""
+        """One or two words: running, released, apprentice, refused, failed, interrupted …"""
         if self.status == "FAILED" and self.error == "States.ServiceRestart":
             return "interrupted"
         names = {"RUNNING": "running", "ABORTED": "stopped", "TIMED_OUT": "timed out"}
@@ -75,12 +81,17 @@ class RunView:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What to train and how; `settings` are `key=value` of the kind's configuration."""
+    """What to train and how; `settings` are `key=value` of the kind's configuration.
+
+    `release` says what becomes of a model that passes its gate: it goes live, or it watches the
+    live one as its apprentice.
+    """
 
     kind: str
     tenant: str
     settings: Mapping[str, Any]
     resources: RunConfiguration = field(default_factory=RunConfiguration)
+    release: Literal["live", "apprentice"] = "live"
 
 
 def run_name(kind: str, now: datetime) -> str:
@@ -95,9 +106,29 @@ def parse_settings(kind: str, settings: Mapping[str, Any]) -> msgspec.Struct:
     return parse(CONFIGURATIONS[kind], settings, where=f"[{kind}]")
 
 
+def with_tuning_of(
+    kind: str, resources: RunConfiguration, *, jobs: int | None, parallel: int | None
+) -> RunConfiguration:
+    """`resources` with other numbers of tuning jobs where given; none for what has no search.
+
+    Raises `RunError` when tuning jobs are asked of a kind whose training searches nothing.
+    """
+    configuration = CONFIGURATIONS.get(kind)
+    if configuration is None or SEARCH_SEED in configuration.__struct_fields__:
+        return with_tuning(resources, jobs=jobs, parallel=parallel)
+    if jobs or parallel:
+        raise RunError(f"a {kind} has no search to share out to tuning jobs; leave --tune out")
+    return with_tuning(resources, jobs=0, parallel=None)
+
+
 def run_parameters(request: RunRequest) -> dict[str, Any]:
     """The part of an execution's input that does not depend on the run's name or data set."""
     strings = to_strings(parse_settings(request.kind, request.settings))
+    if request.release == "apprentice" and request.kind not in APPRENTICES:
+        raise RunError(
+            f"a {request.kind} cannot be an apprentice, only a {', '.join(APPRENTICES)} can; "
+            "leave --apprentice out"
+        )
     hyperparameters = {**strings, "step": TRAIN_STEPS[request.kind]}
     if request.resources.tuning_jobs:
         hyperparameters.pop(SEARCH_SEED, None)  # tuned now: SageMaker takes it once only
@@ -107,6 +138,8 @@ def run_parameters(request: RunRequest) -> dict[str, Any]:
         "hyperparameters": hyperparameters,
         "environment": {f"NEXTBEST_{key.upper()}": value for key, value in strings.items()},
         "resources": _resources(request.resources),
+        "latest": POINTERS[request.kind],
+        "release_mode": request.release,
     }
 
 
@@ -152,7 +185,11 @@ def start_run(stage: Stage, request: RunRequest, *, now: datetime | None = None)
     now = now or datetime.now(UTC)
     name = run_name(request.kind, now)
     payload = execution_input(
-        stage, request, dataset=latest_dataset(stage, request.tenant), now=now, name=name
+        stage,
+        request,
+        dataset=latest_dataset(stage, request.tenant, kind=request.kind),
+        now=now,
+        name=name,
     )
     return _start(stage, request.kind, name, payload)
 
@@ -189,16 +226,16 @@ def _start(stage: Stage, kind: str, name: str, payload: dict[str, Any]) -> str:
     return name
 
 
-def latest_dataset(stage: Stage, tenant: str) -> str:
-    """Key prefix of the tenant's newest data set."""
-    key = f"{stage.datasets_prefix(tenant)}/latest.json"
+def latest_dataset(stage: Stage, tenant: str, *, kind: str = RECOMMENDER) -> str:
+    """Key prefix of the tenant's newest data set for a kind of model."""
+    key = stage.dataset_pointer(tenant, kind)
     s3 = stage.client("s3")
     try:
         body = s3.get_object(Bucket=stage.bucket, Key=key)["Body"].read()
     except ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchBucket", "404"):
             raise RunError(
-                f"tenant {tenant!r} has no data on stage {stage.name!r}; "
+                f"tenant {tenant!r} has no {_LOGS[kind]} on stage {stage.name!r}; "
                 f"run: nextbest data import PATH --tenant {tenant}"
             ) from error
         raise

@@ -21,8 +21,11 @@ from pipelines.errors import StageError, TenantError
 
 LOCAL = "local"
 LOCAL_ACCOUNT = "000000000000"
-DECISIONS = ("next-best-product",)
-KINDS = ("recommender",)
+DECISIONS = ("next-best-product", "nudge")
+RECOMMENDER, NUDGE_POLICY = "recommender", "nudge-policy"
+KINDS = (RECOMMENDER, NUDGE_POLICY)
+# What a kind of model learns from has its own newest data set.
+POINTERS = {RECOMMENDER: "latest.json", NUDGE_POLICY: "latest-nudges.json"}
 _TENANT = re.compile(r"[a-z](?:[a-z0-9]|-(?=[a-z0-9])){0,19}")
 
 
@@ -113,6 +116,10 @@ class Stage:
 
     def run_prefix(self, tenant: str, run: str) -> str:
         return f"{self.tenant_prefix(tenant)}/runs/{run}"
+
+    def dataset_pointer(self, tenant: str, kind: str) -> str:
+        """Key of what names the tenant's newest data set for a kind of model."""
+        return f"{self.datasets_prefix(tenant)}/{POINTERS[kind]}"
 
     def uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"

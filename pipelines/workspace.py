@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
-from pipelines import decisions, releases, runs, schedules
-from pipelines.configuration import load_configuration, with_tuning
+from pipelines import apprentices, decisions, releases, runs, schedules
+from pipelines.configuration import load_configuration
 from pipelines.errors import RunError
 from pipelines.jobs import job_log
 from pipelines.stage import Stage, check_tenant, open_stage
@@ -119,14 +119,18 @@ class Workspace:
         *,
         tuning_jobs: int | None = None,
         tuning_parallel: int | None = None,
+        release: Literal["live", "apprentice"] = "live",
     ) -> runs.RunRequest:
         """What to train: the project's configuration with what is given laid over it."""
         project = load_configuration(self.root)
         return runs.RunRequest(
             kind=kind,
             tenant=self.tenant,
-            settings={**project.recommender, **settings},
-            resources=with_tuning(project.runs, jobs=tuning_jobs, parallel=tuning_parallel),
+            settings={**project.defaults(kind), **settings},
+            resources=runs.with_tuning_of(
+                kind, project.runs, jobs=tuning_jobs, parallel=tuning_parallel
+            ),
+            release=release,
         )
 
     def train(
@@ -135,15 +139,21 @@ class Workspace:
         *,
         tuning_jobs: int | None = None,
         tuning_parallel: int | None = None,
+        release: Literal["live", "apprentice"] = "live",
         **settings: Any,
     ) -> Run:
         """Start a run on the tenant's newest data set; settings are the kind's configuration.
 
         With `tuning_jobs` a tuning job trains so many times, each from another seed of the search,
-        `tuning_parallel` at a time, and the best one goes on; 0 trains once.
+        `tuning_parallel` at a time, and the best one goes on; 0 trains once. A model `release`d as
+        an apprentice watches the live one.
         """
         request = self.request(
-            kind, settings, tuning_jobs=tuning_jobs, tuning_parallel=tuning_parallel
+            kind,
+            settings,
+            tuning_jobs=tuning_jobs,
+            tuning_parallel=tuning_parallel,
+            release=release,
         )
         return self.start(request)
 
@@ -157,18 +167,36 @@ class Workspace:
     def runs(self, *, limit: int = 20) -> list[runs.RunView]:
         return runs.list_runs(self.stage, tenant=self.tenant, limit=limit)
 
-    def decide(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The live recommender's answer to a request."""
-        return decisions.decide(self.stage, self.tenant, request)
+    def decide(
+        self, request: Mapping[str, Any], *, decision: str = "next-best-product"
+    ) -> dict[str, Any]:
+        """The live model's answer to a request: of `next-best-product` or `nudge`."""
+        return decisions.decide(self.stage, self.tenant, request, decision=decision)
 
-    def models(self) -> list[releases.ModelView]:
-        return releases.list_models(self.stage, self.tenant)
+    def models(self, *, kind: str = "recommender") -> list[releases.ModelView]:
+        return releases.list_models(self.stage, self.tenant, kind=kind)
 
-    def rollback(self, *, to_version: str | None = None) -> releases.Rollback:
-        return releases.rollback(self.stage, self.tenant, to_version=to_version)
+    def rollback(
+        self, *, kind: str = "recommender", to_version: str | None = None
+    ) -> releases.Rollback:
+        return releases.rollback(self.stage, self.tenant, kind=kind, to_version=to_version)
 
-    def schedule(self, kind: str, *, every: str, **settings: Any) -> schedules.ScheduleView:
+    def agreement(self) -> apprentices.Agreement:
+        """What the live nudge policy and its apprentice chose for the same customers."""
+        return apprentices.agreement(self.stage, self.tenant)
+
+    def promote_apprentice(self) -> str:
+        """Make the apprentice live; the name of the release's execution."""
+        return apprentices.promote(self.stage, self.tenant)
+
+    def schedule(
+        self,
+        kind: str,
+        *,
+        every: str,
+        release: Literal["live", "apprentice"] = "live",
+        **settings: Any,
+    ) -> schedules.ScheduleView:
         """Retrain on the newest data every `7d`, `12h` …"""
-        return schedules.set_schedule(
-            self.stage, self.request(kind, settings), expression=schedules.rate(every)
-        )
+        request = self.request(kind, settings, release=release)
+        return schedules.set_schedule(self.stage, request, expression=schedules.rate(every))

@@ -1,5 +1,8 @@
 """`release-model`: pin → publish → verify → promote. Called by `train-<kind>`, one run at a time.
 
+With `mode` "apprentice" what is released is the running model again, with the new one beside it:
+asked too, logged, not acted on. Where nothing runs yet there is nobody to watch: it goes live.
+
 Code and model become one published Lambda version; its golden requests are run; only then does
 the alias `live` move, and only if no newer run is live. Every write carries the revision it was
 read at, so that two releases at once can never publish each other's model.
@@ -17,6 +20,7 @@ from state_machines.states import (
     choice,
     equals,
     fail_with_error,
+    is_present,
     put,
     render,
     task,
@@ -24,6 +28,7 @@ from state_machines.states import (
 )
 
 LIVE = "live"
+APPRENTICE = "apprentice"
 _BUSY = ("Lambda.ResourceConflictException",)
 _MOVED = "Lambda.PreconditionFailedException"
 _HOUR_SECONDS = 3600
@@ -37,9 +42,18 @@ def release_model() -> dict[str, Any]:
     pause, pause_version = wait("WaitForPinned", 1), wait("WaitForVersion", 2)
     look_version, verify = _look("LookAtVersion", "$.published.version"), _verify()
     alias, live, create, promote = _read_alias(), _read_live(), _create_alias(), _promote()
-    done = put("Promoted", _output("released"), result_path="$")
-    superseded = put("Superseded", _output("superseded"), result_path="$")
+    done = put("Promoted", _output("released", "$.run"), result_path="$")
+    watching = put("Watching", _output("apprentice", "$.apprentice.run"), result_path="$")
+    ended = choice("IsWatching", [(equals("$.apprentice.run", ""), done)], default=watching)
+    running, beside = _read_running(), put("BesideRunning", _beside_running(), result_path="$")
+    alone = put("Alone", {"run": "", "artifacts": ""}, result_path="$.apprentice")
+    begin = choice("HowToRelease", [(_is_apprentice(), running)], default=alone)
+    superseded = put("Superseded", _output("superseded", "$.run"), result_path="$")
 
+    running.next(beside)
+    catch(running, ["Lambda.ResourceNotFoundException"], alone, result_path="$.none")
+    beside.next(pin)
+    alone.next(pin)
     pin.next(look)
     look.next(_is_pinned(publish, pin, pause, broken))
     pause.next(look)
@@ -50,15 +64,47 @@ def release_model() -> dict[str, Any]:
     verify.next(alias)  # canary and bake go between here and Promote
     catch(alias, ["Lambda.ResourceNotFoundException"], create, result_path="$.first")
     catch(create, ["Lambda.ResourceConflictException"], alias, result_path="$.raced")
-    create.next(done)
+    create.next(ended)
     alias.next(live)
     newer = ChoiceRule.StringGreaterThanPath(variable="$.live.started_at", value="$.started_at")
     live.next(choice("IsNewerLive", [(newer, superseded)], default=promote))
     catch(promote, [_MOVED], alias, result_path="$.raced")
-    promote.next(done)
-    for state in (pin, look, publish, look_version, verify, alias, live, create, promote):
+    promote.next(ended)
+    for state in (running, pin, look, publish, look_version, verify, alias, live, create, promote):
         catch(state, ["States.ALL"], not_released)
-    return render(pin, comment="Publish, verify and promote a model", timeout_seconds=_HOUR_SECONDS)
+    return render(
+        begin, comment="Publish, verify and promote a model", timeout_seconds=_HOUR_SECONDS
+    )
+
+
+def _is_apprentice() -> Any:
+    return all_of(is_present("$.mode"), equals("$.mode", APPRENTICE))
+
+
+def _read_running() -> Task:
+    variables = "$.Environment.Variables.NEXTBEST_"
+    return task(
+        "ReadRunning",
+        "aws-sdk:lambda:getFunctionConfiguration",
+        {"FunctionName.$": "$.function", "Qualifier": LIVE},
+        result_selector={
+            "run.$": f"{variables}RUN",
+            "artifacts.$": f"{variables}ARTIFACTS",
+            "started_at.$": f"{variables}STARTED_AT",
+        },
+        result_path="$.running",
+    )
+
+
+def _beside_running() -> dict[str, Any]:
+    """The input as if the running model were released again, the new one its apprentice."""
+    golden = "s3://${Bucket}/tenants/{}/runs/{}/evaluation/golden.json"
+    return {
+        **{f"{name}.$": f"$.{name}" for name in ("tenant", "kind", "function")},
+        **{f"{name}.$": f"$.running.{name}" for name in ("run", "artifacts", "started_at")},
+        "golden.$": f"States.Format('{golden}', $.tenant, $.running.run)",
+        "apprentice": {"run.$": "$.run", "artifacts.$": "$.artifacts"},
+    }
 
 
 def _pin() -> Task:
@@ -69,6 +115,8 @@ def _pin() -> Task:
         "NEXTBEST_TENANT.$": "$.tenant",
         "NEXTBEST_STARTED_AT.$": "$.started_at",
         "NEXTBEST_STAGE": "${Stage}",
+        "NEXTBEST_APPRENTICE.$": "$.apprentice.artifacts",
+        "NEXTBEST_APPRENTICE_RUN.$": "$.apprentice.run",
     }
     return task(
         "Pin",
@@ -87,13 +135,14 @@ def _pin() -> Task:
 def _look(name: str, qualifier: str | None) -> Task:
     parameters: dict[str, Any] = {"FunctionName.$": "$.function"}
     selected = {
-        "revision.$": "$.RevisionId",
-        "status.$": "$.LastUpdateStatus",
         "run.$": "$.Environment.Variables.NEXTBEST_RUN",
+        "apprentice.$": "$.Environment.Variables.NEXTBEST_APPRENTICE_RUN",
     }
-    if qualifier is not None:
+    if qualifier is None:
+        selected |= {"revision.$": "$.RevisionId", "status.$": "$.LastUpdateStatus"}
+    else:
         parameters["Qualifier.$"] = qualifier
-        selected = {"state.$": "$.State", "run.$": "$.Environment.Variables.NEXTBEST_RUN"}
+        selected |= {"state.$": "$.State"}
     return task(
         name,
         "aws-sdk:lambda:getFunctionConfiguration",
@@ -103,8 +152,15 @@ def _look(name: str, qualifier: str | None) -> Task:
     )
 
 
+def _is_ours() -> Any:
+    return all_of(
+        ChoiceRule.StringEqualsPath(variable="$.found.run", value="$.run"),
+        ChoiceRule.StringEqualsPath(variable="$.found.apprentice", value="$.apprentice.run"),
+    )
+
+
 def _is_pinned(publish: Any, pin: Any, pause: Any, broken: Any) -> Any:
-    ours = ChoiceRule.StringEqualsPath(variable="$.found.run", value="$.run")
+    ours = _is_ours()
     return choice(
         "IsPinned",
         [
@@ -134,7 +190,7 @@ def _publish() -> Task:
 
 
 def _is_active(verify: Any, pause: Any, broken: Any) -> Any:
-    ours = ChoiceRule.StringEqualsPath(variable="$.found.run", value="$.run")
+    ours = _is_ours()
     return choice(
         "IsActive",
         [
@@ -208,5 +264,5 @@ def _promote() -> Task:
     )
 
 
-def _output(outcome: str) -> dict[str, str]:
-    return {"outcome": outcome, "model_version.$": "$.published.version", "run.$": "$.run"}
+def _output(outcome: str, run: str) -> dict[str, str]:
+    return {"outcome": outcome, "model_version.$": "$.published.version", "run.$": run}

@@ -18,7 +18,7 @@ def _part(index: int) -> str:
     return f"States.ArrayGetItem({_PARTS}.parts, {index})"
 
 
-def retrain(kind: str = "recommender") -> dict[str, Any]:
+def retrain() -> dict[str, Any]:
     """The definition, with `${…}` tokens for what the stage fills in."""
     failed = fail_with_error("Failed")
     read = task(
@@ -26,7 +26,7 @@ def retrain(kind: str = "recommender") -> dict[str, Any]:
         "aws-sdk:s3:getObject",
         {
             "Bucket": "${Bucket}",
-            "Key.$": "States.Format('tenants/{}/datasets/latest.json', $.tenant)",
+            "Key.$": "States.Format('tenants/{}/datasets/{}', $.tenant, $.latest)",
         },
         result_selector={"latest.$": "States.StringToJson($.Body)"},
         result_path="$.dataset",
@@ -65,7 +65,7 @@ def retrain(kind: str = "recommender") -> dict[str, Any]:
         },
         result_path="$.names",
     )
-    start = _start(kind)
+    start = _start()
     for state in (read, start):
         catch(state, ["States.ALL"], failed)
     read.next(split)
@@ -75,13 +75,13 @@ def retrain(kind: str = "recommender") -> dict[str, Any]:
     return render(read, comment="Start a run on the newest data", timeout_seconds=300)
 
 
-def _start(kind: str) -> Any:
+def _start() -> Any:
     merged = "States.JsonMerge($.{0}, $.names.{0}, false)"
     return task(
         "StartRun",
         "states:startExecution",
         {
-            "StateMachineArn": "${TrainMachineArn}",
+            "StateMachineArn.$": "States.Format('${TrainMachinesArn}-{}', $.kind)",
             "Name.$": "$.stamp.run",
             "Input": {
                 "tenant.$": "$.tenant",
@@ -93,6 +93,7 @@ def _start(kind: str) -> Any:
                 "hyperparameters.$": merged.format("hyperparameters"),
                 "environment.$": merged.format("environment"),
                 "resources.$": "$.resources",
+                "release_mode.$": "$.release_mode",
                 "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID.$": "$$.Execution.Id",
             },
         },

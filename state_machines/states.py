@@ -111,6 +111,10 @@ def equals(variable: str, value: str) -> Any:
     return ChoiceRule.StringEquals(variable=variable, value=value)
 
 
+def is_present(variable: str) -> Any:
+    return ChoiceRule.IsPresent(variable=variable, value=True)
+
+
 def wait(name: str, seconds: int) -> Wait:
     return Wait(name, seconds=seconds)
 

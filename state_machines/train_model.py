@@ -19,13 +19,17 @@ from state_machines.states import (
     choice,
     equals,
     fail_with_error,
+    is_present,
     matches,
     put,
     render,
     task,
 )
 
-KINDS = {"recommender": ("recommendation", "next-best-product")}
+KINDS = {
+    "recommender": ("recommendation", "next-best-product"),
+    "nudge-policy": ("nudge", "nudge"),
+}
 # What a job's description says when trying again helps: killed (memory, a lost machine), a fault
 # or a lack of capacity of the service.
 RETRYABLE = (
@@ -39,7 +43,12 @@ DAY_SECONDS = 86_400
 STEPS = ("prepare", "train", "tune", "evaluate")
 ML = "/opt/ml/processing"
 RUN = "s3://{}/tenants/{}/runs/{}"
-METRICS = ("best_validation_ndcg", "validation_ndcg")
+METRICS = {
+    "recommender": ("best_validation_ndcg", "validation_ndcg"),
+    "nudge-policy": ("validation_loss",),
+}
+# Kinds whose training searches: the children of a tuning job differ in where the search begins.
+TUNED = ("recommender",)
 
 
 def train_model(kind: str = "recommender") -> dict[str, Any]:
@@ -51,9 +60,10 @@ def train_model(kind: str = "recommender") -> dict[str, Any]:
     notify_failed.next(failed)
 
     begin = put("Begin", dict.fromkeys(STEPS, 0), result_path="$.attempts")
+    live = Pass("ReleaseLive", result="live", result_path="$.release_mode")
     prepare = _processing("Prepare", f"{package}.prepare", _prepare_inputs(), "prepared")
-    train = _train()
-    tune = _tune(kind, train)
+    train = _train(kind)
+    jobs = [prepare, train]
     champion = _read_champion(decision)
     none = put("NoChampion", {"artifacts": "s3://${Bucket}/none/"}, result_path="$.champion")
     evaluate = _processing("Evaluate", f"{package}.evaluate", _evaluate_inputs(), "evaluation")
@@ -63,17 +73,24 @@ def train_model(kind: str = "recommender") -> dict[str, Any]:
     notify = _notify("Notify", "Run ended", {"result.$": "$.result"})
     end = Pass("End", input_path="$.result")
 
-    for state in (prepare, train, tune, evaluate):
+    begin.next(choice("HasReleaseMode", [(is_present("$.release_mode"), prepare)], default=live))
+    live.next(prepare)
+    if kind in TUNED:
+        tune = _tune(kind, train)
+        jobs.append(tune)
+        prepare.next(choice("Tuning", [(_wants_many_jobs(), tune)], default=train))
+        tune.next(champion)
+    else:
+        prepare.next(train)
+    jobs.append(evaluate)
+    for state in jobs:
         _retry_job(state, notify_failed)
     catch(champion, ["Lambda.ResourceNotFoundException"], none, result_path="$.none")
-    for state in (prepare, train, tune, champion, evaluate, gate, register, release):
+    for state in (*jobs, champion, gate, register, release):
         catch(state, ["States.ALL"], notify_failed)
     catch(notify, ["States.ALL"], end, result_path="$.unnotified")
 
-    begin.next(prepare)
-    prepare.next(choice("Tuning", [(_wants_many_jobs(), tune)], default=train))
     train.next(champion)
-    tune.next(champion)
     champion.next(evaluate)
     none.next(evaluate)
     evaluate.next(gate)
@@ -198,7 +215,7 @@ def _artifacts() -> str:
     return f"States.Format('{RUN}/train/{{}}/output', $.bucket, $.tenant, $.run, $.trained.job)"
 
 
-def _train() -> Task:
+def _train(kind: str) -> Task:
     script = (
         'States.StringToJson(\'{"sagemaker_program":"nextbest_job.py",'
         '"sagemaker_submit_directory":"${SourceUri}/sourcedir.tar.gz"}\')'
@@ -210,7 +227,7 @@ def _train() -> Task:
             "TrainingImage": "${TrainingImage}",
             "TrainingInputMode": "File",
             "MetricDefinitions": [
-                {"Name": name, "Regex": f"^{name}=([0-9.eE+-]+);"} for name in METRICS
+                {"Name": name, "Regex": f"^{name}=([0-9.eE+-]+);"} for name in METRICS[kind]
             ],
         },
         "HyperParameters.$": f"States.JsonMerge($.hyperparameters, {script}, false)",
@@ -264,7 +281,7 @@ def _tune(kind: str, train: Task) -> Task:
     one = train.fields["parameters"]
     config = {
         "Strategy": "Grid",
-        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": METRICS[0]},
+        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": METRICS[kind][0]},
         "ResourceLimits": {
             "MaxNumberOfTrainingJobs.$": "$.resources.tuning.jobs",
             "MaxParallelTrainingJobs.$": "$.resources.tuning.parallel",
@@ -366,6 +383,7 @@ def _release(kind: str, decision: str) -> Task:
                 "function.$": _function(decision),
                 "artifacts.$": _artifacts(),
                 "golden.$": _run_uri("evaluation/golden.json"),
+                "mode.$": "$.release_mode",
                 "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID.$": "$$.Execution.Id",
             },
         },

@@ -27,6 +27,9 @@ STEPS = {
     "recommendation.prepare": "training.recommendation.prepare",
     "recommendation.train": "training.recommendation.train",
     "recommendation.evaluate": "training.recommendation.evaluate",
+    "nudge.prepare": "training.nudge.prepare",
+    "nudge.train": "training.nudge.train",
+    "nudge.evaluate": "training.nudge.evaluate",
 }
 RESERVED = ("step", "tenant", "run", "started_at")
 PREFIX = "NEXTBEST_"

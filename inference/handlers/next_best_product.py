@@ -6,7 +6,6 @@ opened at the first request, or before SnapStart takes its snapshot.
 
 from __future__ import annotations
 
-import base64
 import functools
 import os
 import time
@@ -19,6 +18,7 @@ import msgspec
 
 from inference.contracts import ProductResponse, decode_request, error_answer
 from inference.errors import BadRequestError
+from inference.handlers.gateway import reply
 from inference.model_store import fetch_model
 from inference.recommender import KIND, Recommender
 from inference.telemetry import Telemetry, open_telemetry
@@ -75,29 +75,17 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     """Answer a direct invocation, or an API Gateway proxy event (payload format 2.0)."""
     here, began = service(), time.perf_counter()
     clock, decision_id = datetime.now(UTC), uuid.uuid4().hex
-    proxied = isinstance(event, dict) and "requestContext" in event and "version" in event
-    answer = here.answer(_body(event) if proxied else event, now=clock, decision_id=decision_id)
-    telemetry().decided(
-        answer,
-        request_id=getattr(context, "aws_request_id", ""),
-        latency_ms=1000 * (time.perf_counter() - began),
-    )
-    if not proxied:
-        return answer
-    return {
-        "statusCode": answer["error"]["status"] if "error" in answer else 200,
-        "headers": {"content-type": "application/json"},
-        "body": msgspec.json.encode(answer).decode(),
-    }
 
+    def answer(payload: Any) -> dict[str, Any]:
+        found = here.answer(payload, now=clock, decision_id=decision_id)
+        telemetry().decided(
+            found,
+            request_id=getattr(context, "aws_request_id", ""),
+            latency_ms=1000 * (time.perf_counter() - began),
+        )
+        return found
 
-def _body(event: dict[str, Any]) -> bytes:
-    """The request's bytes; what cannot be decoded is no JSON, which the contract refuses."""
-    body = event.get("body") or ""
-    try:
-        return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
-    except (ValueError, AttributeError):
-        return b""
+    return reply(event, answer)
 
 
 if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":  # pragma: no cover (AWS only)

@@ -52,8 +52,8 @@ def _ask(lambdas: Any, event: dict[str, Any], request: dict[str, Any]) -> dict[s
 
 
 def _compare(number: int, case: dict[str, Any], answer: dict[str, Any]) -> None:
-    expected = [(p["product_id"], p["score"]) for p in case["response"]["products"]]
-    found = [(p["product_id"], p["score"]) for p in answer.get("products", [])]
+    scored = _propensities if "propensities" in case["response"] else _products
+    expected, found = scored(case["response"]), scored(answer)
     same = len(expected) == len(found) and all(
         a[0] == b[0] and math.isclose(a[1], b[1], rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-9)
         for a, b in zip(expected, found, strict=True)
@@ -63,3 +63,15 @@ def _compare(number: int, case: dict[str, Any], answer: dict[str, Any]) -> None:
             f"golden request {number}: expected {expected[:3]} …, the version answers "
             f"{found[:3] or answer} …"
         )
+
+
+def _products(answer: dict[str, Any]) -> list[tuple[str, float]]:
+    """A recommendation's products with their scores, in order."""
+    return [(product["product_id"], product["score"]) for product in answer.get("products", [])]
+
+
+def _propensities(answer: dict[str, Any]) -> list[tuple[str, float]]:
+    """A nudge's eligible actions with their propensities, then what was drawn and excluded."""
+    excluded = [(f"{e['action']}: {e['rule']}", 0.0) for e in answer.get("excluded", [])]
+    drawn = (str(answer.get("action")), float(answer.get("propensity", -1.0)))
+    return [drawn, *answer.get("propensities", {}).items(), *excluded]

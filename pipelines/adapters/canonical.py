@@ -11,35 +11,41 @@ import pandas as pd
 from pipelines.adapters.raw import Raw
 from training.datasets import INTERACTIONS, SUFFIXES, holds_lists, read_table
 from training.errors import DataQualityError
+from training.nudge.tables import NUDGES, read_guardrails
 
 TAGS_SUFFIX = "_tags"
-TABLES = ("interactions", "products", "customers")
+TABLES = ("interactions", "products", "customers", "nudges", "actions")
 
 
 def read_folder(
     folder: Path, mapping: Mapping[str, str], *, progress: Callable[[float], None]
 ) -> Raw:
-    """`interactions` and, where there are any, `products` and `customers`."""
+    """`interactions` with `products` and `customers`, or `nudges` with `actions`, or all of them.
+
+    A mapping is for interactions, or for nudges where there are no interactions.
+    """
     tables = {}
     for table in TABLES:
         found = [p for suffix in SUFFIXES if (p := folder / f"{table}{suffix}").exists()]
         if found:
             tables[table] = read_table(found[0], progress=progress)
-    if "interactions" not in tables:
+    main = next((name for name in ("interactions", "nudges") if name in tables), None)
+    if main is None:
         raise DataQualityError(
-            f"{folder}: no interactions.parquet or interactions.csv in it; "
+            f"{folder}: no interactions.parquet or interactions.csv in it, nor nudges; "
             f"it holds {', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing'}"
         )
-    tables["interactions"] = apply_mapping(tables["interactions"], mapping)
+    tables[main] = apply_mapping(tables[main], mapping)
     if "products" in tables:
         tables["products"] = _with_tags(tables["products"])
-    return Raw(tables=tables)
+    return Raw(tables=tables, guardrails=read_guardrails(folder))
 
 
 def read_file(path: Path, mapping: Mapping[str, str], *, progress: Callable[[float], None]) -> Raw:
-    """One file of interactions."""
-    table = read_table(path, progress=progress)
-    return Raw(tables={"interactions": apply_mapping(table, mapping)})
+    """One file of interactions, or of nudges where it has their columns."""
+    frame = apply_mapping(read_table(path, progress=progress), mapping)
+    own = set(NUDGES) - set(INTERACTIONS)
+    return Raw(tables={"nudges" if own <= set(frame.columns) else "interactions": frame})
 
 
 def _with_tags(products: pd.DataFrame) -> pd.DataFrame:

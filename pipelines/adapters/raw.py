@@ -1,4 +1,4 @@
-"""What every adapter gives: raw tables for `training.datasets.build_dataset`, and what it did."""
+"""What every adapter gives: raw tables for `training` to check, and what was done to them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from inference.guardrail_rules import GuardrailRules
+
 
 @dataclass(frozen=True)
 class Raw:
-    """Unchecked tables by name. `set_aside` has a column `reason`; `notes` say what was done."""
+    """Unchecked tables by name: `interactions` with its kin, `nudges` with `actions`, or both.
+
+    `set_aside` has a column `reason`; `notes` say what was done."""
 
     tables: dict[str, pd.DataFrame]
     ordered_by: str = "timestamp"
     notes: tuple[str, ...] = ()
     set_aside: pd.DataFrame | None = None
+    guardrails: GuardrailRules | None = None

@@ -22,16 +22,26 @@ from pipelines.console import (
 from pipelines.stacks import require_tenant
 from pipelines.stage import open_stage
 
+_SHOWN = 8
+FORMATS = (
+    "auto",
+    "canonical",
+    "csv",
+    "online-retail",
+    "sequences",
+    "hillstrom",
+    "open-bandit",
+)
 app = typer.Typer(help="A tenant's data: import, list.", no_args_is_help=True)
 
 
 @app.command("import")
 def import_(
-    path: Annotated[Path, typer.Argument(help="A file, or a folder with interactions.*")],
+    path: Annotated[
+        Path, typer.Argument(help="A file, or a folder with interactions.* or nudges.*")
+    ],
     tenant: TenantOption,
-    format: Annotated[
-        str, typer.Option(help="auto, canonical, csv, online-retail or sequences.")
-    ] = "auto",
+    format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "auto",
     map_: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="OURS=THEIRS", help="A column; OURS=:text is a constant."),
@@ -60,42 +70,67 @@ def import_(
 
         if dry_run:
             now = datetime.now(UTC)
-            found = data.read_source(
+            datasets = data.read_sources(
                 path, format=format, mapping=mapping, now=now, progress=progress
             )
-            profile, where = found.profile, "nothing uploaded (--dry-run)"
+            found = [(dataset.profile, "nothing uploaded (--dry-run)") for dataset in datasets]
         else:
             target = open_stage(stage)
             require_tenant(target, tenant)
-            imported = data.import_dataset(
+            done = data.import_datasets(
                 target, path, tenant=tenant, format=format, mapping=mapping, progress=progress
             )
-            profile = imported.profile
-            where = f"{'unchanged' if imported.unchanged else 'imported'}: {imported.uri}"
+            found = [
+                (one.profile, f"{'unchanged' if one.unchanged else 'imported'}: {one.uri}")
+                for one in done
+            ]
     if as_json:
-        print_json(profile)
+        profiles = [profile for profile, _ in found]
+        print_json(profiles if len(profiles) > 1 else profiles[0])
         return
-    console.print(render_profile(profile))
-    for note in profile["notes"]:
-        console.print(f"  {note}", style="dim", markup=False, soft_wrap=True)
-    console.print(where, markup=False, soft_wrap=True)
+    for profile, where in found:
+        console.print(render_profile(profile))
+        for note in profile["notes"]:
+            console.print(f"  {note}", style="dim", markup=False, soft_wrap=True)
+        console.print(where, markup=False, soft_wrap=True)
 
 
 def render_profile(profile: dict[str, Any]) -> Table:
-    """A data set's profile for the terminal."""
+    """A data set's profile for the terminal: of interactions or of nudges."""
+    is_nudges = profile.get("table") == "nudges"
     table = Table(show_header=False, box=None, pad_edge=False)
     for name in ("rows", "customers", "products"):
-        table.add_row(name, f"{profile[name]:,}")
+        if name in profile:
+            table.add_row(name, f"{profile[name]:,}")
     if profile["first"]:
         span = f"{profile['first'][:10]} to {profile['last'][:10]}, {profile['days']} days"
     else:
         span = "no times, order only"
     table.add_row("span", span)
-    table.add_row("events", ", ".join(f"{k} {v:,}" for k, v in profile["events"].items()))
-    table.add_row("repeats", f"{profile['repeat_share']:.1%} of the rows")
+    for name, text in (_nudge_rows if is_nudges else _interaction_rows)(profile):
+        table.add_row(name, text)
     for reason, count in profile["rejected"].items():
         table.add_row("set aside", f"{count:,}: {reason}")
     return table
+
+
+def _interaction_rows(profile: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("events", ", ".join(f"{k} {v:,}" for k, v in profile["events"].items())),
+        ("repeats", f"{profile['repeat_share']:.1%} of the rows"),
+    ]
+
+
+def _nudge_rows(profile: dict[str, Any]) -> list[tuple[str, str]]:
+    actions = profile["actions"]
+    shown = [f"{k} {v['decisions']:,} ({v['mean_reward']:.4g} each)" for k, v in actions.items()]
+    more = f", and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return [
+        ("actions", ", ".join(shown[:_SHOWN]) + more),
+        ("rewarded", f"{profile['rewarded']:,} decisions"),
+        ("context", ", ".join(profile["context"][:_SHOWN]) or "none"),
+        ("smallest propensity", f"{profile['smallest_propensity']:.3g}"),
+    ]
 
 
 @app.command("list")

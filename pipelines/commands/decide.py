@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from pipelines import decision_requests as requests
+from pipelines.commands.decide_nudge import nudge
 from pipelines.console import (
     JsonOption,
     StageOption,
@@ -20,6 +21,7 @@ from pipelines.decisions import decide
 from pipelines.stage import open_stage
 
 app = typer.Typer(help="Ask for decisions.", no_args_is_help=True)
+app.command("nudge")(nudge)
 
 HistoryOption = Annotated[str, typer.Option(help="Product ids, oldest first: A,B,C.")]
 LimitOption = Annotated[int | None, typer.Option(help="How many products; 10 unless said.")]

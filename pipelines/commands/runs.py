@@ -179,7 +179,8 @@ def _styled(summary: str) -> Text:
 def render_metrics(metrics: dict) -> Table:
     """`metrics.json` as a table: a row a model, a column a figure."""
     models = {name: figures for name, figures in metrics["models"].items() if figures}
-    names = [name for name in next(iter(models.values())) if "@" in name]
+    figures = list(next(iter(models.values())))
+    names = [name for name in figures if "@" in name] or figures  # a policy's: value, low, high
     table = Table("on the holdout", *names, box=None, pad_edge=False)
     for model, figures in models.items():
         table.add_row(model, *[_figure(figures.get(name)) for name in names])

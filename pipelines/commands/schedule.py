@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from pipelines.console import (
+    ApprenticeOption,
     JsonOption,
     SetOption,
     StageOption,
@@ -24,7 +25,7 @@ from pipelines.stage import open_stage
 from pipelines.workspace import Workspace
 
 app = typer.Typer(help="Retraining by the clock.", no_args_is_help=True)
-KindArgument = Annotated[str, typer.Argument(help="What to retrain: recommender.")]
+KindArgument = Annotated[str, typer.Argument(help="What to retrain: recommender or nudge-policy.")]
 
 
 @app.command("set")
@@ -36,6 +37,7 @@ def set_(
         str | None, typer.Option("--cron", help="Six fields in UTC: '0 3 ? * MON *'.")
     ] = None,
     settings: SetOption = None,
+    apprentice: ApprenticeOption = False,
     stage: StageOption = None,
 ) -> None:
     """Retrain on the newest data, again and again. Replaces an earlier schedule."""
@@ -43,7 +45,9 @@ def set_(
         raise ScheduleError("say when: either --every 7d or --cron '0 3 ? * MON *'")
     workspace = Workspace(stage, tenant)
     require_tenant(workspace.stage, tenant)
-    request = workspace.request(kind, parse_assignments(settings))
+    request = workspace.request(
+        kind, parse_assignments(settings), release="apprentice" if apprentice else "live"
+    )
     expression = rate(every) if every else cron(cron_fields or "")
     view = set_schedule(workspace.stage, request, expression=expression)
     console.print(f"{view.tenant}: {view.kind} retrains at {view.expression}")

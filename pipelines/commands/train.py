@@ -7,14 +7,23 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.runs import watch_to_end
-from pipelines.console import SetOption, StageOption, TenantOption, console, parse_assignments
+from pipelines.console import (
+    ApprenticeOption,
+    SetOption,
+    StageOption,
+    TenantOption,
+    console,
+    parse_assignments,
+)
 from pipelines.stacks import require_tenant
 from pipelines.workspace import Workspace
 
 
 def train(
     tenant: TenantOption,
-    kind: Annotated[str, typer.Argument(help="What to train: recommender.")] = "recommender",
+    kind: Annotated[
+        str, typer.Argument(help="What to train: recommender or nudge-policy.")
+    ] = "recommender",
     settings: SetOption = None,
     tune: Annotated[
         int | None,
@@ -24,13 +33,18 @@ def train(
         int | None, typer.Option(metavar="P", help="So many of them at a time.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to its end.")] = False,
+    apprentice: ApprenticeOption = False,
     stage: StageOption = None,
 ) -> None:
     """Train a model on the tenant's newest data; release it if it passes the gate."""
     workspace = Workspace(stage, tenant)
     require_tenant(workspace.stage, tenant)
     request = workspace.request(
-        kind, parse_assignments(settings), tuning_jobs=tune, tuning_parallel=tune_parallel
+        kind,
+        parse_assignments(settings),
+        tuning_jobs=tune,
+        tuning_parallel=tune_parallel,
+        release="apprentice" if apprentice else "live",
     )
     run = workspace.start(request)
     console.print(f"started {run.name}")

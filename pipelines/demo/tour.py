@@ -21,6 +21,7 @@ from rich.table import Table
 from pipelines import data, stacks
 from pipelines.commands.decide import render_products
 from pipelines.commands.runs import last_line, render_metrics
+from pipelines.demo.nudge_tour import tour_nudges
 from pipelines.demo.shop import write_shop
 from pipelines.errors import RunError
 from pipelines.runs import RunView
@@ -73,6 +74,8 @@ def tour(
         run = _train(workspace, console)
     with steps.step("Ask the live Lambda for decisions"):
         _decide(workspace, run.name, console)
+    if source is None:
+        tour_nudges(workspace, steps, console)
     _sum_up(console, steps, run, tenant=tenant)
 
 
@@ -153,6 +156,7 @@ def _sum_up(console: Console, steps: Steps, run: Run, *, tenant: str) -> None:
     for line in (
         f"nextbest runs show {run.name}",
         f"nextbest decide next-best-product --tenant {tenant} --limit 5",
+        f"nextbest decide nudge --tenant {tenant} --customer you --consent email",
         f"nextbest train recommender --tenant {tenant} --watch",
         f"nextbest models list --tenant {tenant}",
         "nextbest data import YOUR.csv --tenant YOU --map customer_id=… --map product_id=…",

@@ -80,6 +80,7 @@ def material(stage: Stage) -> Material:
         "SourcePrefix": prefix,
         "TrainingImage": training_image(stage),
         "TrainDefinitionKey": keys["train-recommender"],
+        "TrainNudgePolicyDefinitionKey": keys["train-nudge-policy"],
         "ReleaseDefinitionKey": keys["release-model"],
         "RetrainDefinitionKey": keys["retrain"],
     }

@@ -9,6 +9,7 @@ from nbclient import NotebookClient
 
 from pipelines.local import cloud
 
+HILLSTROM = Path(__file__).resolve().parents[3] / "shared/data/hillstrom/hillstrom.csv.xz"
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 
 
@@ -17,6 +18,8 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.i
 def test_the_notebook_runs(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     os.environ["NEXTBEST_NOTEBOOK_ROOT"] = str(tmp_path)
+    if HILLSTROM.exists():
+        os.environ.setdefault("NEXTBEST_HILLSTROM", str(HILLSTROM))
     try:
         NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(tmp_path))
     finally:

@@ -42,7 +42,12 @@ def test_a_room_imports_only_what_it_may(room):
 
 
 @pytest.mark.parametrize(
-    "module", ["inference.handlers.next_best_product", "inference.handlers.verify_release"]
+    "module",
+    [
+        "inference.handlers.next_best_product",
+        "inference.handlers.nudge",
+        "inference.handlers.verify_release",
+    ],
 )
 def test_a_lambda_never_reaches_the_training_libraries(module):
     code = f"import sys, {module}; print(*sorted({{n.split('.')[0] for n in sys.modules}}))"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from inference import artifact
 from inference.contracts import ProductRequest, decode_request
 from inference.errors import BadRequestError, GoldenMismatchError
-from inference.handlers.next_best_product import Service, _body
+from inference.handlers.gateway import body_of
+from inference.handlers.next_best_product import Service
 from inference.handlers.verify_release import verify
 from inference.neighbours import csr_arrays, neighbour_arrays
 from inference.recommender import Recommender
@@ -160,7 +161,7 @@ def test_the_service_answers_good_and_bad_as_plain_json(recommender):
 
 def test_api_gateway_bodies_may_be_base64():
     event = {"body": base64.b64encode(b'{"limit": 3}').decode(), "isBase64Encoded": True}
-    assert decode_request(_body(event)).limit == 3
+    assert decode_request(body_of(event)).limit == 3
 
 
 class FakeLambda:

@@ -31,7 +31,9 @@ def test_every_command_has_help(path):
     assert "Usage" in done.output
 
 
-@pytest.mark.parametrize("name", ["README.md", *[f"docs/{n}.md" for n in ("runs", "stages")]])
+@pytest.mark.parametrize(
+    "name", ["README.md", *[f"docs/{n}.md" for n in ("nudges", "runs", "stages")]]
+)
 def test_documents_name_only_commands_that_exist(name):
     known = {path[0] for path in PATHS}
     found = re.findall(r"nextbest ([a-z]+)", (ROOT / name).read_text())

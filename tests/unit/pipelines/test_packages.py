@@ -55,3 +55,16 @@ def test_a_handler_imports_with_only_zip_and_layer(layer_folder, handler):
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_time_zones_come_with_the_layer(layer_folder):
+    """The Lambda runtime may have no zone database: guardrails must not depend on one."""
+    code = (
+        f"import sys; sys.path = [{str(layer_folder)!r}, {str(layer_folder / 'python')!r}, "
+        "*[p for p in sys.path if 'site-packages' not in p]]; "
+        "import zoneinfo; zoneinfo.reset_tzpath(to=[]); "
+        "from inference.guardrail_rules import open_zone; "
+        "assert open_zone('Europe/Paris') is not None; assert open_zone('Europe/Oz') is None"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

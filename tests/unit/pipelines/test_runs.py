@@ -7,7 +7,14 @@ import pytest
 
 from pipelines.configuration import RunConfiguration, StageConfiguration, with_tuning
 from pipelines.errors import RunError, ScheduleError, TenantError
-from pipelines.runs import RunRequest, execution_input, machine_of, readable_cause, run_name
+from pipelines.runs import (
+    RunRequest,
+    execution_input,
+    machine_of,
+    readable_cause,
+    run_name,
+    with_tuning_of,
+)
 from pipelines.schedules import cron, rate
 from pipelines.stage import Stage, check_tenant
 from training.errors import ConfigurationError
@@ -30,6 +37,20 @@ def test_a_run_is_named_by_kind_and_time():
 def test_what_is_no_run_is_refused(name):
     with pytest.raises(RunError, match="no run's name"):
         machine_of(name)
+
+
+def test_each_kind_learns_from_its_own_newest_data_set():
+    policy = RunRequest("nudge-policy", "acme", {"costs": "mail=0.1"})
+    given = execution_input(STAGE, policy, dataset="d", now=NOW, name="n")
+    assert given["hyperparameters"]["step"] == "nudge.train"
+    assert given["environment"]["NEXTBEST_COSTS"] == "mail=0.1"
+    assert len(given["hyperparameters"]) <= 100
+    assert max(len(v) for v in given["hyperparameters"].values()) <= 256
+    keys = [STAGE.dataset_pointer("acme", kind) for kind in ("recommender", "nudge-policy")]
+    assert keys == [
+        "tenants/acme/datasets/latest.json",
+        "tenants/acme/datasets/latest-nudges.json",
+    ]
 
 
 def test_the_input_fits_sagemaker():
@@ -125,6 +146,15 @@ def test_a_tuned_run_gives_the_search_seed_once_and_lists_the_children():
     once = execution_input(STAGE, request(search_seed="7"), dataset="d", now=NOW, name="n")
     assert once["resources"]["tuning"]["jobs"] == 0
     assert once["hyperparameters"]["search_seed"] == "7"
+
+
+def test_only_what_searches_is_tuned():
+    many = RunConfiguration(tuning_jobs=3)
+    assert with_tuning_of("recommender", many, jobs=None, parallel=None) == many
+    assert with_tuning_of("nudge-policy", many, jobs=None, parallel=None).tuning_jobs == 0
+    assert with_tuning_of("nudge-policy", many, jobs=0, parallel=None).tuning_jobs == 0
+    with pytest.raises(RunError, match="leave --tune out"):
+        with_tuning_of("nudge-policy", RunConfiguration(), jobs=4, parallel=None)
 
 
 @pytest.mark.parametrize(("jobs", "parallel"), [(31, None), (-1, None), (2, 0)])

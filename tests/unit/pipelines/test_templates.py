@@ -53,6 +53,6 @@ def test_every_machine_passes(tmp_path):
 
 def test_a_machine_that_is_none_does_not_pass(tmp_path):
     broken = machines()["release-model"]
-    del broken["States"][broken["StartAt"]]["Resource"]
+    del broken["States"]["Pin"]["Resource"]
     (tmp_path / "broken.json").write_text(json.dumps(as_template(filled(broken))))
     assert complaints(tmp_path / "broken.json") != []

@@ -91,3 +91,39 @@ def test_a_failing_version_is_a_mismatch_with_its_error() -> None:
 def test_no_golden_request_is_refused() -> None:
     with pytest.raises(GoldenMismatchError, match="holds no golden request"):
         verify(EVENT, s3=FakeS3([]), lambdas=FakeLambda({}))
+
+
+NUDGE: dict[str, Any] = {
+    "action": "mail",
+    "propensity": 0.75,
+    "propensities": {"mail": 0.75, "none": 0.25},
+    "excluded": [{"action": "push", "rule": "consent", "detail": "no consent to push"}],
+}
+NUDGE_CASES = [{"request": {"customer_id": "c", "decision_key": "k"}, "response": NUDGE}]
+
+
+def test_a_nudge_s_golden_propensities_are_compared() -> None:
+    near = {**NUDGE, "propensities": {"mail": 0.75 + 1e-8, "none": 0.25}, "decision_id": "d"}
+    found = verify(EVENT, s3=FakeS3(NUDGE_CASES), lambdas=FakeLambda(near))
+    assert found == {"compared": 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"propensities": {"mail": 0.74, "none": 0.26}, "propensity": 0.74},
+        {"action": "none"},
+        {"excluded": []},
+        {"excluded": [{"action": "push", "rule": "validity"}]},
+        {"propensities": {"mail": 0.75, "none": 0.25, "push": 0.0}},
+        {"propensities": {}},
+    ],
+)
+def test_another_nudge_is_a_mismatch(change: dict[str, Any]) -> None:
+    with pytest.raises(GoldenMismatchError, match="golden request 0: expected"):
+        verify(EVENT, s3=FakeS3(NUDGE_CASES), lambdas=FakeLambda({**NUDGE, **change}))
+
+
+def test_a_bad_request_is_no_nudge() -> None:
+    with pytest.raises(GoldenMismatchError, match="golden request 0: expected"):
+        verify(EVENT, s3=FakeS3(NUDGE_CASES), lambdas=FakeLambda({"error": {"status": 400}}))

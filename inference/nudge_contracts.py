@@ -1,0 +1,88 @@
+"""Requests and answers of the nudge decision, as msgspec structs. Runs in a Lambda.
+
+Strict like every contract of ours: an unknown field, a wrong type or a value out of bounds is a
+`BadRequestError` that names the field's path.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from inference.errors import BadRequestError
+from inference.features import ContextValue
+from inference.guardrail_rules import Name
+from inference.guardrails import Exclusion
+from inference.profiles import Profile
+
+MAX_CONTEXT = 1000
+_AT_PATH = re.compile(r"(?P<message>.*) - at `(?P<path>\$.*)`", re.DOTALL)
+
+
+class NudgeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Ask for a nudge: for this customer, now, in this context, which of these actions, or none?
+
+    `actions` absent means all the policy knows; `none` is always one of them. The same
+    `decision_key` gets the same answer. `now` is for replays: no contact is counted.
+    """
+
+    customer_id: Name
+    context: Annotated[dict[Name, ContextValue], Meta(max_length=MAX_CONTEXT)] = {}
+    actions: Annotated[list[Name], Meta(max_length=1000)] | None = None
+    time_zone: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    profile: Profile | None = None
+    decision_key: Name | None = None
+    now: datetime | None = None
+
+
+class NudgeDecision(msgspec.Struct, frozen=True):
+    """The core's answer. `propensities` and `values` are over the eligible actions, in the
+    policy's order; `propensity` is the chosen action's. Values are in the worth's unit."""
+
+    decision_id: str
+    action: str
+    propensity: float
+    propensities: dict[str, float]
+    values: dict[str, float]
+    excluded: list[Exclusion]
+    holdout: bool
+    decided_at: datetime
+    expires_at: datetime
+    unknown_context: list[str]
+    missing_context: list[str]
+    degraded: bool
+
+
+class NudgeResponse(NudgeDecision, frozen=True, kw_only=True):
+    """What the caller gets: the decision and who made it."""
+
+    model_version: str
+    run: str
+    tenant: str
+
+
+_decoder = msgspec.json.Decoder(NudgeRequest)
+
+
+def decode_nudge_request(request: Any) -> NudgeRequest:
+    """A request from JSON bytes, text or plain values. Raises `BadRequestError`."""
+    try:
+        if isinstance(request, bytes | str):
+            return _decoder.decode(request)
+        return msgspec.convert(request, NudgeRequest)
+    except msgspec.ValidationError as error:
+        found = _AT_PATH.fullmatch(str(error))
+        message, path = (found["message"], found["path"]) if found else (str(error), "$")
+        raise BadRequestError(message, path=path) from error
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise BadRequestError(f"the request is not valid JSON: {error}") from error
+
+
+def nudge_schemas() -> dict[str, Any]:
+    """JSON Schema of request and answer, by name."""
+    _, components = msgspec.json.schema_components((NudgeRequest, NudgeResponse))
+    return components

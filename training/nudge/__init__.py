@@ -1,0 +1,1 @@
+"""Nudge policies: which action, if any, for this customer now. Learned from logged decisions."""
