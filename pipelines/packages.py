@@ -25,41 +25,17 @@ from packaging.requirements import Requirement
 from pipelines.errors import DeployError
 
 ROOT = Path(__file__).resolve().parent.parent
-<<<<<<< HEAD
-=======
-<<<<<<< HEAD
-LAMBDA_DISTRIBUTIONS = ("numpy", "msgspec", "boto3")
-JOB_DISTRIBUTIONS = (
-    "numpy",
-    "msgspec",
-=======
->>>>>>> lead
 LAMBDA_DISTRIBUTIONS = ("numpy", "msgspec", "boto3", "tzdata")
 JOB_DISTRIBUTIONS = (
     "numpy",
     "msgspec",
-<<<<<<< HEAD
-=======
-    "implicit",
->>>>>>> integrate
->>>>>>> lead
     "scipy",
     "pandas",
     "pyarrow",
     "scikit-learn",
-<<<<<<< HEAD
     "implicit",
     "threadpoolctl",
     "tzdata",
-=======
-<<<<<<< HEAD
-    "implicit",
-    "threadpoolctl",
-=======
-    "threadpoolctl",
-    "tzdata",
->>>>>>> integrate
->>>>>>> lead
 )
 UNZIPPED_LIMIT_BYTES = 250 * 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)

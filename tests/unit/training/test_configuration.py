@@ -37,20 +37,10 @@ def test_nothing_said_is_the_default() -> None:
     ("values", "message"),
     [
         ({"neighbors": "3"}, "recommender: unknown key 'neighbors'; did you mean 'neighbours'"),
-<<<<<<< HEAD
-=======
-<<<<<<< HEAD
->>>>>>> lead
         (
             {"zzz": "3"},
             "recommender: unknown key 'zzz'; known: budget_seconds, ",
         ),
-<<<<<<< HEAD
-=======
-=======
-        ({"zzz": "3"}, "recommender: unknown key 'zzz'; known: budget_seconds, "),
->>>>>>> integrate
->>>>>>> lead
         ({"k": "0"}, "recommender: k=0: expected int >= 1"),
         ({"k": "101"}, "recommender: k=101: expected int <= 100"),
         ({"k": "ten"}, "recommender: k=ten: expected int, got str"),
