@@ -50,8 +50,7 @@ def _block(
     dense = part.rows(start, stop)
     recent = np.float32(weight.real) * dense + block.real.toarray()
     lasting = np.float32(weight.imag) * dense + block.imag.toarray()
-    # Popular products would crowd out near ones: what is kept is chosen by likeness alone.
-    rows, columns = top_of_dense((recent + lasting) / part.column_scale, neighbours)
+    rows, columns = top_of_dense(recent + lasting, neighbours)
     values = recent[rows, columns] + 1j * lasting[rows, columns]
     return sp.csr_matrix((values.astype(np.complex64), (rows, columns)), shape=block.shape)
 

@@ -19,14 +19,10 @@ _SCALE_ROWS = 1024
 
 @dataclass(frozen=True)
 class LowRank:
-    """The matrix `left @ right` without its diagonal: `left` (n, r), `right` (r, n), float32.
-
-    `column_scale` (n,) is by how much the columns differ by the products' popularity alone.
-    """
+    """The matrix `left @ right` without its diagonal: `left` (n, r), `right` (r, n), float32."""
 
     left: np.ndarray
     right: np.ndarray
-    column_scale: np.ndarray
 
     @property
     def diagonal(self) -> np.ndarray:
@@ -157,5 +153,5 @@ def unit_rows(part: Part) -> Part:
         maxima = part.max(axis=1).toarray().ravel()
     scale = maxima[maxima > 0].mean() if (maxima > 0).any() else 1.0
     if isinstance(part, LowRank):
-        return LowRank(part.left / np.float32(scale), part.right, part.column_scale)
+        return LowRank(part.left / np.float32(scale), part.right)
     return (part / scale).tocsr().astype(np.float32)

@@ -53,7 +53,7 @@ def filter_of(vectors: np.ndarray, counts: np.ndarray, rank: int, item_power: fl
     scale = (counts**item_power).astype(np.float32)[:, None]
     kept = vectors[:, :rank]
     # Contiguous: a BLAS product of a transposed view is slower by half.
-    part = unit_rows(LowRank(kept / scale, np.ascontiguousarray((kept * scale).T), scale.ravel()))
+    part = unit_rows(LowRank(kept / scale, np.ascontiguousarray((kept * scale).T)))
     assert isinstance(part, LowRank)
     return part
 

@@ -130,9 +130,7 @@ def test_the_top_of_a_dense_block_equals_sorting(count: int) -> None:
 
 def test_a_low_rank_part_has_no_diagonal_and_unit_rows() -> None:
     draw = np.random.default_rng(3)
-    part = LowRank(
-        draw.random((9, 3)).astype(np.float32), draw.random((3, 9)).astype(np.float32), np.ones(9)
-    )
+    part = LowRank(draw.random((9, 3)).astype(np.float32), draw.random((3, 9)).astype(np.float32))
     dense = part.left @ part.right
     np.fill_diagonal(dense, 0)
     weights = sp.random(4, 9, 0.5, "csr", rng=draw).astype(np.float32)
