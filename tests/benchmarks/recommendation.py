@@ -147,7 +147,8 @@ def _reporter(*, quiet: bool) -> Callable[[Trial], None]:
             best[0] = trial.value
             if not quiet:
                 spent = time.process_time() - began
-                print(f"{spent:7.1f} s  {trial.ndcg:.5f} {trial.new_ndcg:.5f}  {trial.change}")
+                figures = f"{trial.ndcg:.5f} {trial.new_ndcg:.5f}"
+                print(f"{spent:7.1f} s  {figures}  {trial.change}", flush=True)
 
     return report
 
