@@ -165,6 +165,6 @@ class Recommender:
         if ranking.taste is not None:
             parts[:, :-2] += ranking.taste.contributions(items)
         repeated, amounts = question.repeats
-        parts[:, -2] = (repeated == items[:, None]) @ amounts
+        parts[:, -2] = (repeated == items[:, None]) @ amounts if len(repeated) else 0.0
         parts[:, -1] = scores.trend.of(items)
         return parts

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 Allowed = Callable[[np.ndarray], np.ndarray]
+Entries = tuple[np.ndarray, np.ndarray, np.ndarray]
 _STRONG_ROWS = 2
 _ROUNDING = 1e-12
 _LOWEST = -np.finfo(np.float64).max
@@ -57,7 +58,7 @@ class Scores:
     trend: Trend
     only: np.ndarray | None = None
     fills: bool = True
-    _entries: dict[float, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    _entries: dict[float, Entries] = field(default_factory=dict)
 
     def of(self, items: np.ndarray) -> np.ndarray:
         """float64 (items,); -inf for what must not be shown."""
@@ -71,29 +72,36 @@ class Scores:
         """What is personal about the targets, flat: (sources × width,)."""
         return self.personal.take(self.targets.ravel())
 
-    def entries(self, floor: float) -> tuple[np.ndarray, np.ndarray]:
-        """Flat positions of the targets that may score `floor` or more, and who is there.
+    def entries(self, floor: float) -> Entries:
+        """Flat positions of the targets that score `floor` or more, who is there, its score.
 
         The prior gives `peak` at most, so most targets are left out before it is looked up."""
         if floor not in self._entries:
             slack = _ROUNDING * (abs(floor) + abs(self.trend.peak)) if floor > -np.inf else 0.0
             at = np.flatnonzero(self.reached >= floor - self.trend.peak - slack)
-            self._entries[floor] = at, self.targets.ravel().take(at)
+            items, scores = self.targets.ravel().take(at), self.reached.take(at)
+            if self.trend.values is not None:
+                scores += self.trend.values.take(items)
+                kept = np.flatnonzero(scores >= floor)
+                at, items, scores = at.take(kept), items.take(kept), scores.take(kept)
+            self._entries[floor] = at, items, scores
         return self._entries[floor]
 
     def best(self, count: int, allowed: Allowed | None) -> tuple[np.ndarray, np.ndarray]:
         """Codes and scores of the `count` best allowed products, best first, exactly; ties go to
         the lower code. Fewer only where no more are allowed."""
         if self.only is not None:
-            items, scores = _ordered(*self._shown(self.only, allowed, -np.inf))
+            found = _shown(self.only, self.of(self.only), allowed, -np.inf)
+            items, scores = _ordered(*found)
             return items[:count], scores[:count]
         floor = self._floor(count if allowed is None else _SPARE * count)
         if floor > -np.inf:
-            items, scores = self._candidates(self.entries(floor)[1], floor, count, allowed)
-            items, scores = _ordered(items, scores)
+            _, items, scores = self.entries(floor)
+            items, scores = _ordered(*self._candidates(items, scores, floor, count, allowed))
             if len(items) >= count:
                 return items[:count], scores[:count]
-        items, scores = self._candidates(np.flatnonzero(self.personal), -np.inf, count, allowed)
+        items = np.flatnonzero(self.personal != 0)
+        items, scores = self._candidates(items, self.of(items), -np.inf, count, allowed)
         # Each product stands here three times at most: reached, repeated, unreached.
         items, scores = _ordered(*_head(items, scores, 3 * count))
         return items[:count], scores[:count]
@@ -115,8 +123,8 @@ class Scores:
         if len(items) == 0:
             return _NO_ITEMS, _NO_ITEMS
         least = float(self.of(items).min())
-        floor = max((known for known in self._entries if known <= least), default=-np.inf)
-        at, found = self.entries(floor)
+        floor = max((known for known in self._entries if known <= least), default=least)
+        at, found, _ = self.entries(floor)
         order = items.argsort()
         ordered = items[order]
         place = ordered.searchsorted(found)
@@ -125,23 +133,21 @@ class Scores:
         return at.take(hits), order.take(place.take(hits))
 
     def _candidates(
-        self, items: np.ndarray, floor: float, count: int, allowed: Allowed | None
+        self,
+        items: np.ndarray,
+        scores: np.ndarray,
+        floor: float,
+        count: int,
+        allowed: Allowed | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The allowed ones of `items` and of whatever else may score `floor` or more."""
-        parts = [items, self.repeats]
+        others = self.repeats
         if self.fills and floor <= self.trend.peak:
-            parts.append(self._unreached(count, allowed))
-        return self._shown(np.concatenate(parts), allowed, floor)
-
-    def _shown(
-        self, items: np.ndarray, allowed: Allowed | None, floor: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Those that reach `floor`, pass the filters and may be shown."""
-        scores = self.of(items)
-        shown = scores >= max(floor, _LOWEST)
-        if allowed is not None:
-            shown &= allowed(items)
-        return items[shown], scores[shown]
+            others = np.concatenate((others, self._unreached(count, allowed)))
+        if len(others) > 0:
+            items = np.concatenate((items, others))
+            scores = np.concatenate((scores, self.of(others)))
+        return _shown(items, scores, allowed, floor)
 
     def _unreached(self, count: int, allowed: Allowed | None) -> np.ndarray:
         """The `count` best allowed products by the prior alone."""
@@ -156,6 +162,16 @@ class Scores:
         return np.concatenate(found) if found else _NO_ITEMS
 
 
+def _shown(
+    items: np.ndarray, scores: np.ndarray, allowed: Allowed | None, floor: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Those that reach `floor`, pass the filters and may be shown."""
+    shown = scores >= max(floor, _LOWEST)
+    if allowed is not None:
+        shown &= allowed(items)
+    return items[shown], scores[shown]
+
+
 def _head(items: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The best `count` entries and all that tie with the last of them, in no order."""
     if len(scores) <= 2 * count:
@@ -165,9 +181,21 @@ def _head(items: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarray
 
 
 def _ordered(items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Best first, ties by code, each product once."""
-    order = np.lexsort((items, -scores))
-    items, scores = items[order], scores[order]
+    """Best first, ties by code, each product once.
+
+    A product stands beside itself once the scores are sorted, unless another has the very same
+    score; only then are the codes sorted too, which takes ten times as long."""
+    falling = -scores
+    order = falling.argsort()
+    ordered, best = _once(items.take(order), scores.take(order))
+    if len(best) > 1 and (best[1:] == best[:-1]).any():
+        order = np.lexsort((items, falling))
+        return _once(items.take(order), scores.take(order))
+    return ordered, best
+
+
+def _once(items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first of each run of the same product."""
     first = np.ones(len(items), dtype=bool)
     first[1:] = items[1:] != items[:-1]
     return items[first], scores[first]
