@@ -63,7 +63,8 @@ class Factors:
         rows = self.rows(history)
         short = len(rows) <= rows.shape[1]
         small = (rows @ rows.T if short else rows.T @ rows).astype(np.float64)
-        system = np.eye(len(small)) + alpha * small
+        system = alpha * small
+        system.ravel()[:: len(system) + 1] += 1.0
         known = np.ones(len(rows)) if short else rows.sum(axis=0, dtype=np.float64)
         solution = (1.0 + alpha) * np.linalg.solve(system, known)
         user = solution @ rows if short else solution

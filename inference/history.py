@@ -77,13 +77,15 @@ def read_history(
     now: datetime,
 ) -> History:
     """The events of a request. `event_weights` go before the model's own."""
-    products = [event for event in events if isinstance(event, str)]
+    # Most histories are known product ids alone; an event in full is no key of the codes.
+    codes = list(map(code_of.get, events))  # type: ignore[arg-type]
     full: list[HistoryEvent] = []
-    if len(products) < len(events):
-        full = [HistoryEvent(event) if isinstance(event, str) else event for event in events]
-        products = [event.product_id for event in full]
-    codes = [code_of.get(product) for product in products]
     unknown: list[str] = []
+    if None in codes:
+        products = [event if isinstance(event, str) else event.product_id for event in events]
+        if not all(isinstance(event, str) for event in events):
+            full = [HistoryEvent(event) if isinstance(event, str) else event for event in events]
+        codes = [code_of.get(product) for product in products]
     if None in codes:
         known = [at for at, code in enumerate(codes) if code is not None]
         unknown = [product for product, code in zip(products, codes, strict=True) if code is None]

@@ -13,7 +13,7 @@ import numpy as np
 from inference.factors import Factors, FoldIn, rerank_scale
 from inference.neighbours import Neighbours
 from inference.parameters import ServingParameters
-from inference.scores import Allowed, Scores
+from inference.scores import Allowed, Scores, ordered
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,8 @@ def find_taste(
     scale = parameters.factor_weight * rerank_scale(found, told)
     if scale == 0.0:
         return None
-    best = _reordered(items, found + scale * told)
+    best = ordered(items, found + scale * told)
     return Taste(factors, fold_in, scale, count, best)
-
-
-def _reordered(items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    order = np.lexsort((items, -scores))
-    return items[order], scores[order]
 
 
 @dataclass(frozen=True)
@@ -80,5 +75,5 @@ class Ranking:
             items, scores = self.taste.best
         else:
             items, found = self.scores.best(max(count, self.taste.candidates), allowed)
-            items, scores = _reordered(items, found + self.taste.of(items))
+            items, scores = ordered(items, found + self.taste.of(items))
         return items[:count], scores[:count]

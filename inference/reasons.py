@@ -72,10 +72,8 @@ class Explainer:
         kinds, ids, titles = names
         ids[-2] = self.product_ids[item]
         titles[-2] = self.titles[item] if self.titles else None
-        found = [
-            Reason(kinds[column], value, ids[column], titles[column])
-            for column, value in zip(shown, values, strict=False)
-        ]
+        named = (map(names_of.__getitem__, shown) for names_of in (ids, titles))
+        found = list(map(Reason, map(kinds.__getitem__, shown), values, *named))
         if len(shown) < count:
             found.append(Reason("other", rest))
         return found

@@ -92,18 +92,20 @@ class Scores:
         the lower code. Fewer only where no more are allowed."""
         if self.only is not None:
             found = _shown(self.only, self.of(self.only), allowed, -np.inf)
-            items, scores = _ordered(*found)
+            items, scores = ordered(*found)
             return items[:count], scores[:count]
         floor = self._floor(count if allowed is None else _SPARE * count)
         if floor > -np.inf:
             _, items, scores = self.entries(floor)
-            items, scores = _ordered(*self._candidates(items, scores, floor, count, allowed))
+            items, scores = ordered(*self._candidates(items, scores, floor, count, allowed))
             if len(items) >= count:
                 return items[:count], scores[:count]
         items = np.flatnonzero(self.personal != 0)
-        items, scores = self._candidates(items, self.of(items), -np.inf, count, allowed)
+        items, scores = _head(*_shown(items, self.of(items), allowed, -np.inf), count)
+        floor = float(scores.min()) if len(items) >= count else -np.inf
+        items, scores = self._candidates(items, scores, floor, count, allowed)
         # Each product stands here three times at most: reached, repeated, unreached.
-        items, scores = _ordered(*_head(items, scores, 3 * count))
+        items, scores = ordered(*_head(items, scores, 3 * count))
         return items[:count], scores[:count]
 
     def _floor(self, count: int) -> float:
@@ -180,18 +182,18 @@ def _head(items: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarray
     return items[top], scores[top]
 
 
-def _ordered(items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ordered(items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Best first, ties by code, each product once.
 
     A product stands beside itself once the scores are sorted, unless another has the very same
     score; only then are the codes sorted too, which takes ten times as long."""
     falling = -scores
     order = falling.argsort()
-    ordered, best = _once(items.take(order), scores.take(order))
-    if len(best) > 1 and (best[1:] == best[:-1]).any():
+    codes, best = _once(items.take(order), scores.take(order))
+    if (best[1:] == best[:-1]).any():
         order = np.lexsort((items, falling))
         return _once(items.take(order), scores.take(order))
-    return ordered, best
+    return codes, best
 
 
 def _once(items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
