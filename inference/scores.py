@@ -101,16 +101,18 @@ class Scores:
             items, scores = ordered(*self._candidates(items, scores, floor, count, allowed))
             if len(items) >= count:
                 return items[:count], scores[:count]
-        found = self._above_sample(count) if allowed is None else None
-        if found is None:
-            items = np.flatnonzero(self.personal != 0)
-            found = _shown(items, self.of(items), allowed, -np.inf)
-        items, scores = _head(*found, count)
+        sampled = self._above_sample(count) if allowed is None else None
+        items, scores = _head(*(sampled or self._personal(allowed)), count)
         floor = float(scores.min()) if len(items) >= count else -np.inf
         items, scores = self._candidates(items, scores, floor, count, allowed)
         # Each product stands here three times at most: reached, repeated, unreached.
         items, scores = ordered(*_head(items, scores, 3 * count))
         return items[:count], scores[:count]
+
+    def _personal(self, allowed: Allowed | None) -> tuple[np.ndarray, np.ndarray]:
+        """The allowed products that something personal speaks for, by code, and their scores."""
+        items = np.flatnonzero(self.personal != 0)
+        return _shown(items, self.of(items), allowed, -np.inf)
 
     def _above_sample(self, count: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Distinct products that hold the `count` best, and their scores: all above a score that
