@@ -14,7 +14,6 @@ from inference.contracts import Reason
 from inference.scores import Scores
 
 SHOWN_REASONS = 5
-Names = tuple[list[str], list[str | None], list[str | None]]
 
 
 def contributions(scores: Scores, items: np.ndarray) -> np.ndarray:
@@ -45,35 +44,29 @@ class Explainer:
         counts = (parts != 0).sum(axis=1)
         rest = parts.sum(axis=1) - values[:, :SHOWN_REASONS].sum(axis=1)
         columns = (items.tolist(), order.tolist(), values.tolist(), counts.tolist(), rest.tolist())
-        names = self._names()
-        return [self._row(names, *row) for row in zip(*columns, strict=True)]
-
-    def _names(self) -> Names:
-        """Kind, product and title of each column; a product's own repeat is named row by row."""
-        ids, titles, sources = self.product_ids, self.titles, self.sources
-        return (
-            [self.kind] * len(sources) + ["repeat", "trend"],
-            [*[ids[source] for source in sources], None, None],
-            [*[titles[source] if titles else None for source in sources], None, None],
-        )
+        return [self._row(*row) for row in zip(*columns, strict=True)]
 
     def _row(
-        self,
-        names: Names,
-        item: int,
-        columns: list[int],
-        values: list[float],
-        count: int,
-        rest: float,
+        self, item: int, columns: list[int], values: list[float], count: int, rest: float
     ) -> list[Reason]:
         if count == 0:
             return [Reason("trend", 0.0)]
-        shown = columns[: count if count <= SHOWN_REASONS + 1 else SHOWN_REASONS]
-        kinds, ids, titles = names
-        ids[-2] = self.product_ids[item]
-        titles[-2] = self.titles[item] if self.titles else None
-        named = (map(names_of.__getitem__, shown) for names_of in (ids, titles))
-        found = list(map(Reason, map(kinds.__getitem__, shown), values, *named))
-        if len(shown) < count:
+        shown = count if count <= SHOWN_REASONS + 1 else SHOWN_REASONS
+        sources, kind, ids, titles = self.sources, self.kind, self.product_ids, self.titles
+        past, found = len(sources), []
+        for column, value in zip(columns[:shown], values, strict=False):
+            if column < past:
+                source = sources[column]
+                found.append(Reason(kind, value, ids[source], titles[source] if titles else None))
+            else:
+                found.append(self._own(item, column - past, value))
+        if shown < count:
             found.append(Reason("other", rest))
         return found
+
+    def _own(self, item: int, which: int, value: float) -> Reason:
+        """What the item has of itself: its repeat part (0) or its trend (1)."""
+        if which == 1:
+            return Reason("trend", value)
+        title = self.titles[item] if self.titles else None
+        return Reason("repeat", value, self.product_ids[item], title)
