@@ -41,7 +41,7 @@ ROUNDS = 4
 _FEATURE_BYTES = 1_000_000_000
 _PER_FEATURE = 120
 _HEAD = 60
-_LEAST_GAIN = 1.0005  # less is noise, and what the search began with is as good
+_LEAST_GAIN = 1e-5
 FACTOR_WEIGHTS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
 FACTOR_GAIN = 1.004
 NORM_TOP = 50
@@ -182,7 +182,7 @@ class Tuner:
         label = f"{move.part or move.memory or move.field}.{move.field or move.name}".strip(".")
         trial = self.trial(label, candidate)
         self.report(trial)
-        better = trial.value > self.best.value * _LEAST_GAIN
+        better = trial.value > self.best.value + _LEAST_GAIN
         if better:
             self.best = trial
         return better
