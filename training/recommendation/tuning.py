@@ -7,6 +7,7 @@ clock: the budget is spent in nominal CPU seconds, estimated from sizes. Scores 
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,8 +60,9 @@ class Trial:
 
     @property
     def value(self) -> float:
-        """What the search maximises: a shop wants both the same again and something new."""
-        return self.ndcg + self.new_ndcg
+        """What the search maximises: a shop wants both the same again and something new, and a
+        tenth more of either is worth the same."""
+        return math.sqrt(self.ndcg * self.new_ndcg) if self.new_ndcg else self.ndcg
 
 
 Report = Callable[[Trial], None]
