@@ -76,7 +76,7 @@ def tour(
         _decide(workspace, run.name, console)
     if source is None:
         tour_nudges(workspace, steps, console)
-    _sum_up(console, steps, run, tenant=tenant)
+    _sum_up(console, steps, run, tenant=tenant, with_nudges=source is None)
 
 
 def _deploy(stage: Stage, tenant: str, console: Console) -> None:
@@ -145,7 +145,7 @@ def _requests(workspace: Workspace, run: str) -> Iterator[tuple[str, dict[str, A
     yield "somebody new", {"limit": 3}
 
 
-def _sum_up(console: Console, steps: Steps, run: Run, *, tenant: str) -> None:
+def _sum_up(console: Console, steps: Steps, run: Run, *, tenant: str, with_nudges: bool) -> None:
     view: RunView = run.view
     console.print(steps.table())
     jobs = ", ".join(
@@ -156,7 +156,11 @@ def _sum_up(console: Console, steps: Steps, run: Run, *, tenant: str) -> None:
     for line in (
         f"nextbest runs show {run.name}",
         f"nextbest decide next-best-product --tenant {tenant} --limit 5",
-        f"nextbest decide nudge --tenant {tenant} --customer you --consent email",
+        *(
+            [f"nextbest decide nudge --tenant {tenant} --customer you --consent email"]
+            if with_nudges
+            else []
+        ),
         f"nextbest train recommender --tenant {tenant} --watch",
         f"nextbest models list --tenant {tenant}",
         "nextbest data import YOUR.csv --tenant YOU --map customer_id=… --map product_id=…",
