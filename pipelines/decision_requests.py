@@ -68,7 +68,7 @@ def promotion(text: str) -> dict[str, Any]:
 def quota(text: str) -> dict[str, Any]:
     """`brand=2` as at most two products a brand."""
     attribute, equals, count = text.partition("=")
-    if not equals or not count.isdigit():
+    if not equals or not count.isdecimal():
         raise DecisionError(f"{text!r} is no quota; expected ATTRIBUTE=N, e.g. brand=2")
     return {"attribute": attribute, "at_most": int(count)}
 

@@ -119,6 +119,10 @@ class Stage:
 
     def dataset_pointer(self, tenant: str, kind: str) -> str:
         """Key of what names the tenant's newest data set for a kind of model."""
+        if kind not in POINTERS:
+            raise StageError(
+                f"unknown kind of model {kind!r}; expected one of {', '.join(POINTERS)}"
+            )
         return f"{self.datasets_prefix(tenant)}/{POINTERS[kind]}"
 
     def uri(self, key: str) -> str:
