@@ -33,7 +33,7 @@ Peer = Callable[[Task, Histories, int], Lists | None]
 def _ranked(task: Task, histories: Histories, k: int, score: Score) -> Lists:
     """Lists by dense scores, block by block."""
     n = task.prepared.product_count
-    repeats = _takes_again(histories)
+    repeats = histories.repeat_share() > 0
     found: list[list[int]] = []
     new_only: list[list[int]] = []
     for start, stop in row_blocks(len(histories), n):
@@ -44,14 +44,6 @@ def _ranked(task: Task, histories: Histories, k: int, score: Score) -> Lists:
         values[block.seen(n).nonzero()] = -np.inf
         (new_only if repeats else found).extend(_top(values, k))
     return Lists(found, new_only if repeats else None)
-
-
-def _takes_again(histories: Histories) -> bool:
-    rows = np.repeat(np.arange(len(histories)), np.diff(histories.target_indptr))
-    owners = np.repeat(np.arange(len(histories)), np.diff(histories.indptr))
-    size = int(max(histories.items.max(), histories.targets.max())) + 1
-    seen = np.unique(owners * size + histories.items)
-    return bool(np.isin(rows * size + histories.targets, seen).any())
 
 
 def _top(values: np.ndarray, k: int) -> list[list[int]]:

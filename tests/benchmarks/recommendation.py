@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from inference.recommender import Recommender
 from tests.benchmarks import protocols
@@ -172,20 +171,13 @@ def _through(
         )
 
     began = time.process_time()
-    lists = Lists(ask(new_only=False), ask(new_only=True) if _has_repeats(histories) else None)
+    lists = Lists(ask(new_only=False), ask(new_only=True) if histories.repeat_share() else None)
     asked = len(histories) * (2 if lists.new_only else 1)
     extra = {
         "artefact_mb": round(size, 1),
         "decision_us": round((time.process_time() - began) / asked * 1e6),
     }
     yield from _judged(options, task, histories, name, lists, cpu_seconds=spent, extra=extra)
-
-
-def _has_repeats(histories: Histories) -> bool:
-    return any(
-        np.isin(histories.targets_of(row), histories.items[histories.history(row)]).any()
-        for row in range(len(histories))
-    )
 
 
 def _judged(

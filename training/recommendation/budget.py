@@ -9,9 +9,16 @@ from __future__ import annotations
 import numpy as np
 
 from training.recommendation.cooccurrence import MOST_ITEMS
-from training.recommendation.parameters import BASKETS, CONTENT, CUSTOMERS, SPECTRAL, Parameters
+from training.recommendation.parameters import (
+    BASKETS,
+    CONTENT,
+    CUSTOMERS,
+    SPECTRAL,
+    TRANSITIONS,
+    Parameters,
+)
 from training.recommendation.prepare import Prepared
-from training.recommendation.search import Move
+from training.recommendation.search import Move, PartMove
 
 RANKS = (64, 128, 256, 512, 768, 1024, 1152)
 _DENSE_FLOPS = 5e10
@@ -47,23 +54,25 @@ class Budget:
     def of(self, move: Move, candidate: Parameters) -> float:
         """What trying a move costs."""
         trial = self.customers * 1000.0 / _TRIAL_ENTRIES
-        if move.memory or move.name in ("trend_weight", "repeat_weight", "exclude_seen"):
-            return trial
-        spectral = candidate.weight(SPECTRAL) > 0
-        if move.part == SPECTRAL:
-            fit = 0.0 if move.field == "rank" else self.vectors(_top(candidate))
-            return trial + fit + self.feature(candidate.spectral.rank)
-        if move.part:
+        rank = candidate.spectral.rank
+        if isinstance(move, PartMove) and move.part == SPECTRAL:
+            anew = 0.0 if move.field == "rank" else self.vectors(rank)
+            return trial + anew + self.feature(rank)
+        if isinstance(move, PartMove):
             return trial + self.fit(move.part) + 2 * self.feature(0)
-        return trial + 3 * self.feature(0) + spectral * self.feature(candidate.spectral.rank)
+        if move.redoes == "nothing":
+            return trial
+        spectral = self.feature(rank) if candidate.weight(SPECTRAL) else 0.0
+        return trial + 3 * self.feature(0) + spectral
 
     def fit(self, part: str) -> float:
         """Fitting a part."""
-        pairs = self.interactions * 2.0 * _WINDOW
-        if part in (CUSTOMERS, BASKETS):
-            pairs = self.pairs
-        if part == CONTENT:
-            pairs = self.products * 1000.0
+        pairs = {
+            TRANSITIONS: self.interactions * 2.0 * _WINDOW,
+            CUSTOMERS: self.pairs,
+            BASKETS: self.pairs,
+            CONTENT: self.products * 1000.0,
+        }[part]
         return pairs / _SPARSE_ENTRIES
 
     def feature(self, rank: int) -> float:
@@ -87,7 +96,7 @@ class Budget:
 
     def fitting(self, rank: int) -> float:
         """The fit after the search, of everything."""
-        sparse = self.fit(CUSTOMERS) + self.fit("") + self.fit(CONTENT)
+        sparse = sum(self.fit(part) for part in (TRANSITIONS, CUSTOMERS, CONTENT))
         return sparse + (self.vectors(rank) + self.compiling(rank) if rank else 0.0)
 
     def reserve(self, rank: int, factors: int) -> None:
@@ -101,16 +110,14 @@ class Budget:
         return 10 * (3 * 2.5 * 2.0 * self.interactions * count + 8.0 * rows * count**2) / 6e9
 
     def pool(self, features: int) -> float:
+        """Finding the best of each feature for every customer."""
         entries = self.customers * float(self.products) * features
         return 2 * entries / _DENSE_ENTRIES
 
 
-def _top(candidate: Parameters) -> int:
-    return candidate.spectral.rank
-
-
 def ranks_within(budget: Budget) -> tuple[int, ...]:
-    """The ranks whose decomposition, features and compilation stay within a third of the budget."""
+    """The ranks whose final fit stays within half of the budget, and whose search within a quarter;
+    a twelfth of the products at most, for more would hardly smooth anything."""
     most = min(budget.products, budget.all_customers) // 12
     return tuple(
         rank

@@ -19,7 +19,7 @@ def compile_matrix(parts: Parts, parameters: Parameters, neighbours: int) -> sp.
     """Products × products, complex64: recent + i · lasting, at most `neighbours` a row."""
     n = parts.prepared.product_count
     sparse = sp.csr_matrix((n, n), dtype=np.complex64)
-    low: list[tuple[np.complex64, LowRank]] = []
+    low: tuple[np.complex64, LowRank] | None = None  # the spectral part, where it is used
     for name in PARTS:
         weight = np.complex64(
             complex(parameters.recent.get(name, 0.0), parameters.lasting.get(name, 0.0))
@@ -28,7 +28,7 @@ def compile_matrix(parts: Parts, parameters: Parameters, neighbours: int) -> sp.
             continue
         part = parts.part(name, parameters)
         if isinstance(part, LowRank):
-            low.append((weight, part))
+            low = weight, part
         else:
             sparse = sparse + part * weight
     sparse = sp.csr_matrix(sparse)
@@ -38,15 +38,15 @@ def compile_matrix(parts: Parts, parameters: Parameters, neighbours: int) -> sp.
 
 def _block(
     sparse: sp.csr_matrix,
-    low: list[tuple[np.complex64, LowRank]],
+    low: tuple[np.complex64, LowRank] | None,
     start: int,
     stop: int,
     neighbours: int,
 ) -> sp.csr_matrix:
     block = sparse[start:stop]
-    if not low:
+    if low is None:
         return _keep(block, neighbours)
-    weight, part = low[0]
+    weight, part = low
     dense = part.rows(start, stop)
     recent = np.float32(weight.real) * dense + block.real.toarray()
     lasting = np.float32(weight.imag) * dense + block.imag.toarray()

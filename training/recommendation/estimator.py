@@ -7,6 +7,7 @@ matrix (rows = history item, columns = recommended item) or a `LowRank`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Self, TypeAlias
 
@@ -22,7 +23,7 @@ from training.recommendation.prepare import Prepared, from_frame
 Interactions: TypeAlias = Prepared | pd.DataFrame | sp.csr_matrix
 
 
-class ItemToItemModel(BaseEstimator):
+class ItemToItemModel(BaseEstimator, ABC):
     """Base of the parts: subclasses set `matrix_` in `fit_prepared`."""
 
     matrix_: Part
@@ -35,8 +36,9 @@ class ItemToItemModel(BaseEstimator):
         self.n_features_in_ = prepared.product_count
         return self.fit_prepared(prepared)
 
+    @abstractmethod
     def fit_prepared(self, prepared: Prepared) -> Self:
-        raise NotImplementedError
+        """Learn `matrix_` from prepared interactions; returns self."""
 
     def recommend(
         self, history: Sequence[str] | sp.csr_matrix, k: int = 10, *, exclude_seen: bool = True

@@ -101,6 +101,14 @@ class Histories:
         matrix.data[:] = 1.0
         return matrix
 
+    def repeat_share(self) -> float:
+        """Share of the targets that their customer had taken before."""
+        size = int(max(self.items.max(initial=0), self.targets.max(initial=0))) + 1
+        everybody = np.arange(len(self))
+        taken = np.repeat(everybody, np.diff(self.indptr)) * size + self.items
+        wanted = np.repeat(everybody, np.diff(self.target_indptr)) * size + self.targets
+        return float(np.isin(wanted, np.unique(taken)).mean()) if len(wanted) else 0.0
+
     def _matrix(self, weight: np.ndarray, product_count: int) -> sp.csr_matrix:
         matrix = sp.csr_matrix(
             (weight.astype(np.float32), self.items, self.indptr), shape=(len(self), product_count)

@@ -6,12 +6,13 @@ values are the same for every data set.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from training.recommendation.parameters import (
     BASKETS,
@@ -25,7 +26,10 @@ from training.recommendation.parameters import (
     SpectralParameters,
 )
 
+Redone = Literal["nothing", "part", "everything"]
 _NEW_WEIGHTS = (0.1, 0.3, 1.0)
+_NEW_AMOUNTS = (0.01, 0.03, *_NEW_WEIGHTS, 3.0)
+_AMOUNT_FACTORS = (0.0, 0.3, 0.6, 1.6, 3.0)
 _COARSE, _FINE = (0.0, 0.5, 0.7, 1.4, 2.0), (0.0, 0.7, 0.85, 1.18, 1.4)
 _COOCCURRENCE = {
     "column_power": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
@@ -61,53 +65,132 @@ VALUES: dict[str, tuple[float, ...]] = {
 EVENT_WEIGHTS = (0.0, 0.1, 0.3, 0.6, 1.0, 2.0)
 
 
-@dataclass(frozen=True)
-class Move:
-    """A change of one parameter. `part` is the part it makes fit anew, if any."""
+class Move(ABC):
+    """A change of one parameter. `goes_on` says whether a gain is followed in its direction;
+    `redoes` what a trial of it has to compute anew."""
 
-    name: str
-    part: str | None = None
-    field: str = ""
-    memory: str = ""
-    factors: tuple[float, ...] = _COARSE
+    goes_on: ClassVar[bool] = True
+    redoes: Redone
 
-    def candidates(self, parameters: Parameters, ranks: tuple[int, ...]) -> Iterator[Parameters]:
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What it changes, for the report."""
+
+    @abstractmethod
+    def candidates(self, parameters: Parameters) -> Iterator[Parameters]:
         """Parameters with this one changed, nearest first."""
-        if self.memory:
-            yield from self._weights(parameters)
-        elif self.field == "event":
-            for value in EVENT_WEIGHTS:
-                weights = {**parameters.event_weights, self.name: value}
-                yield msgspec.structs.replace(parameters, event_weights=weights)
-        elif self.part:
-            inner = getattr(parameters, self.part)
-            grid = ranks if self.field == "rank" else GRIDS[self.part][self.field]
-            for value in _beside(getattr(inner, self.field), grid):
-                changed = msgspec.structs.replace(inner, **{self.field: value})
-                yield msgspec.structs.replace(parameters, **{self.part: changed})
-        else:
-            for value in self._plain(getattr(parameters, self.name)):
-                yield msgspec.structs.replace(parameters, **{self.name: value})
 
-    def _weights(self, parameters: Parameters) -> Iterator[Parameters]:
+
+@dataclass(frozen=True)
+class WeightMove(Move):
+    """What a part weighs in a memory."""
+
+    goes_on: ClassVar[bool] = False
+    memory: str
+    part: str
+    factors: tuple[float, ...]
+    redoes: Redone = "nothing"
+
+    @property
+    def label(self) -> str:
+        return f"{self.memory}.{self.part}"
+
+    def candidates(self, parameters: Parameters) -> Iterator[Parameters]:
         weights = getattr(parameters, self.memory)
-        present = weights.get(self.name, 0.0)
+        present = weights.get(self.part, 0.0)
         values = [present * factor for factor in self.factors] if present else _NEW_WEIGHTS
         for value in values:
-            changed = {name: weight for name, weight in weights.items() if name != self.name}
+            changed = {part: weight for part, weight in weights.items() if part != self.part}
             if value:
-                changed[self.name] = round(value, 5)
-            yield msgspec.structs.replace(parameters, **{self.memory: changed})
+                changed[self.part] = round(value, 5)
+            yield replace(parameters, **{self.memory: changed})
 
-    def _plain(self, present: Any) -> Iterator[Any]:
-        if isinstance(present, bool):
-            yield not present
-        elif self.name in VALUES:
-            yield from _beside(present, VALUES[self.name])
-        elif present == 0.0:
-            yield from (0.01, 0.03, *_NEW_WEIGHTS, 3.0)
-        else:
-            yield from (present * factor for factor in (0.0, 0.3, 0.6, 1.6, 3.0))
+
+@dataclass(frozen=True)
+class EventMove(Move):
+    """What an event weighs in a history."""
+
+    goes_on: ClassVar[bool] = False
+    event: str
+    redoes: Redone = "everything"
+
+    @property
+    def label(self) -> str:
+        return f"event_weights.{self.event}"
+
+    def candidates(self, parameters: Parameters) -> Iterator[Parameters]:
+        for value in EVENT_WEIGHTS:
+            weights = {**parameters.event_weights, self.event: value}
+            yield replace(parameters, event_weights=weights)
+
+
+@dataclass(frozen=True)
+class PartMove(Move):
+    """A parameter inside a part, which makes it fit anew."""
+
+    part: str
+    field: str
+    grid: tuple[float, ...]
+    redoes: Redone = "part"
+
+    @property
+    def label(self) -> str:
+        return f"{self.part}.{self.field}"
+
+    def candidates(self, parameters: Parameters) -> Iterator[Parameters]:
+        inner = getattr(parameters, self.part)
+        for value in _beside(getattr(inner, self.field), self.grid):
+            yield replace(parameters, **{self.part: replace(inner, **{self.field: value})})
+
+
+@dataclass(frozen=True)
+class SwitchMove(Move):
+    """Whether what was seen is left out."""
+
+    goes_on: ClassVar[bool] = False
+    redoes: Redone = "nothing"
+
+    @property
+    def label(self) -> str:
+        return "exclude_seen"
+
+    def candidates(self, parameters: Parameters) -> Iterator[Parameters]:
+        yield replace(parameters, exclude_seen=not parameters.exclude_seen)
+
+
+@dataclass(frozen=True)
+class AmountMove(Move):
+    """What the trend or the repeats weigh beside the parts."""
+
+    name: str
+    redoes: Redone = "nothing"
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    def candidates(self, parameters: Parameters) -> Iterator[Parameters]:
+        present = getattr(parameters, self.name)
+        values = [present * factor for factor in _AMOUNT_FACTORS] if present else _NEW_AMOUNTS
+        for value in values:
+            yield replace(parameters, **{self.name: value})
+
+
+@dataclass(frozen=True)
+class GridMove(Move):
+    """How fast something is forgotten."""
+
+    name: str
+    redoes: Redone = "everything"
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    def candidates(self, parameters: Parameters) -> Iterator[Parameters]:
+        for value in _beside(getattr(parameters, self.name), VALUES[self.name]):
+            yield replace(parameters, **{self.name: value})
 
 
 def _beside(present: float, grid: tuple[Any, ...]) -> Iterator[Any]:
@@ -125,12 +208,12 @@ def weight_moves(available: tuple[str, ...], *, kind: str, repeats: bool, fine: 
     """The cheap moves: what every part weighs, beside repeats and trend."""
     factors = _FINE if fine else _COARSE
     memories = (RECENT,) if kind == "set" else (RECENT, LASTING)
-    moves = [
-        Move(part, memory=memory, factors=factors) for part in available for memory in memories
+    moves: list[Move] = [
+        WeightMove(memory, part, factors) for part in available for memory in memories
     ]
-    moves += [Move("trend_weight")]
+    moves.append(AmountMove("trend_weight"))
     if repeats:
-        moves += [Move("new_trend_weight"), Move("repeat_weight"), Move("exclude_seen")]
+        moves += [AmountMove("new_trend_weight"), AmountMove("repeat_weight"), SwitchMove()]
     return moves
 
 
@@ -141,6 +224,7 @@ def inner_moves(
     kind: str,
     repeats: bool,
     events: list[str],
+    ranks: tuple[int, ...],
 ) -> list[Move]:
     """The moves that fit a part anew, of the parts in use, the heaviest first."""
     used = sorted(
@@ -148,17 +232,17 @@ def inner_moves(
     )
     moves: list[Move] = []
     if kind != "set":
-        moves += [Move("decay"), Move("lasting_decay")] if parameters.lasting else [Move("decay")]
-    moves.append(Move("history_power"))
-    moves += [Move(event, field="event") for event in events]
+        moves.append(GridMove("decay"))
+        moves += [GridMove("lasting_decay")] if parameters.lasting else []
+    moves.append(GridMove("history_power"))
+    moves += [EventMove(event) for event in events]
     for part in used:
-        if part == SPECTRAL:
-            moves.append(Move(part, part=part, field="rank"))
-        moves += [Move(part, part=part, field=field) for field in GRIDS[part]]
+        moves += [PartMove(part, "rank", ranks)] if part == SPECTRAL else []
+        moves += [PartMove(part, field, grid) for field, grid in GRIDS[part].items()]
     if kind == "timed" and parameters.trend_weight > 0:
-        moves.append(Move("trend_half_life_days"))
+        moves.append(GridMove("trend_half_life_days", redoes="nothing"))
     if repeats and parameters.repeat_weight > 0 and not parameters.exclude_seen:
-        moves.append(Move("repeat_half_life_days" if kind == "timed" else "repeat_decay"))
+        moves.append(GridMove("repeat_half_life_days" if kind == "timed" else "repeat_decay"))
     return moves
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from inference.factors import SCALE_BY_BEST
 from training.recommendation.budget import Budget, customers_within, ranks_within
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.factors import ItemFactors, fold_in
@@ -45,7 +46,6 @@ _HEAD = 60
 _LEAST_GAIN = 1e-5
 FACTOR_WEIGHTS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
 FACTOR_GAIN = 1.004
-NORM_TOP = 50
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Tuner:
         )
         self.kind = train.meta["kind"]
         self.available = self.parts.available()
-        repeat_share = _repeat_share(histories)
+        repeat_share = histories.repeat_share()
         self.repeats = repeat_share > 0
         start = starting_point(
             self.available,
@@ -155,6 +155,7 @@ class Tuner:
                     kind=self.kind,
                     repeats=self.repeats,
                     events=self._events(),
+                    ranks=self.ranks,
                 )
             )
             if number and self.best.value < before * 1.001:
@@ -166,13 +167,13 @@ class Tuner:
 
     def _visit(self, moves: list[Move]) -> None:
         for move in moves:
-            improved = True
-            while improved:
-                improved = any(
-                    self._try(move, candidate)
-                    for candidate in list(move.candidates(self.best.parameters, self.ranks))
-                )
-                improved = improved and not (move.memory or move.field == "event")
+            while self._gains(move) and move.goes_on:
+                pass
+
+    def _gains(self, move: Move) -> bool:
+        """Try a move's candidates up to the first that is better."""
+        candidates = list(move.candidates(self.best.parameters))
+        return any(self._try(move, candidate) for candidate in candidates)
 
     def _try(self, move: Move, candidate: Parameters) -> bool:
         key = msgspec.json.encode(candidate, order="sorted")
@@ -181,8 +182,7 @@ class Tuner:
             return False
         self.budget.spend(cost)
         self.tried.add(key)
-        label = f"{move.part or move.memory or move.field}.{move.field or move.name}".strip(".")
-        trial = self.trial(label, candidate)
+        trial = self.trial(move.label, candidate)
         self.report(trial)
         better = trial.value > self.best.value + _LEAST_GAIN
         if better:
@@ -272,8 +272,7 @@ class Tuner:
         model = ItemFactors(self.configuration.factors, random_state=self.configuration.seed)
         model.fit(self.train)
         base = _per_customer(self.blend(best.parameters), pool, best.parameters)
-        customers = fold_in(pool.histories, model)
-        found = pool.gather(_by_factors(customers, model))
+        found = pool.gather(lambda block: fold_in(block, model) @ model.item_factors_.T)
         found = _per_customer(found, pool, best.parameters)
         for weight in FACTOR_WEIGHTS:
             parameters = msgspec.structs.replace(best.parameters, factor_weight=weight)
@@ -288,38 +287,16 @@ class Tuner:
                 self.best = trial
 
 
-def _by_factors(customers: np.ndarray, model: ItemFactors) -> Dense:
-    """Scores by factors; blocks come in the order of the rows of `customers`."""
-    done = 0
-
-    def dense(block: Histories) -> np.ndarray:
-        nonlocal done
-        part = customers[done : done + len(block)]
-        done += len(block)
-        return np.asarray(part @ model.item_factors_.T)
-
-    return dense
-
-
 def _per_customer(values: np.ndarray, pool: Pool, parameters: Parameters) -> np.ndarray:
     """Each customer's scores divided by the mean of their best, as the serving core does."""
     out = pool.codes < 0
     if parameters.exclude_seen:
         out = out | pool.seen
     masked = np.where(out, -np.inf, values)
-    count = min(NORM_TOP, masked.shape[1])
+    count = min(SCALE_BY_BEST, masked.shape[1])
     top = -np.partition(-masked, count - 1, axis=1)[:, :count]
     level = np.where(np.isfinite(top), top, 0.0).mean(axis=1)
     return values / np.maximum(level, 1e-9)[:, None]
-
-
-def _repeat_share(histories: Histories) -> float:
-    """Share of the targets that the customer had taken before."""
-    rows = np.repeat(np.arange(len(histories)), np.diff(histories.indptr))
-    size = int(max(histories.items.max(initial=0), histories.targets.max(initial=0))) + 1
-    before = np.unique(rows * size + histories.items)
-    target_rows = np.repeat(np.arange(len(histories)), np.diff(histories.target_indptr))
-    return float(np.isin(target_rows * size + histories.targets, before).mean())
 
 
 def _frozen(weights: dict[str, float]) -> tuple[tuple[str, float], ...]:
