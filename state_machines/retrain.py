@@ -31,7 +31,20 @@ def retrain() -> dict[str, Any]:
         result_selector={"latest.$": "States.StringToJson($.Body)"},
         result_path="$.dataset",
     )
-    split = put(
+    split, stamp, names = _split_time(), _stamp(), _names()
+    start = _start()
+    for state in (read, start):
+        catch(state, ["States.ALL"], failed)
+    read.next(split)
+    split.next(stamp)
+    stamp.next(names)
+    names.next(start)
+    return render(read, comment="Start a run on the newest data", timeout_seconds=300)
+
+
+def _split_time() -> Any:
+    """The parts of the present time, and eight digits of chance."""
+    return put(
         "SplitTime",
         {
             "parts.$": f"States.StringSplit($$.State.EnteredTime, '{_ANY_OF}')",
@@ -39,8 +52,12 @@ def retrain() -> dict[str, Any]:
         },
         result_path=_PARTS,
     )
+
+
+def _stamp() -> Any:
+    """The run's name and time, made of them."""
     day_and_time = ", ".join(_part(index) for index in range(6))
-    stamp = put(
+    return put(
         "Stamp",
         {
             "run.$": "States.Format('{}-{}{}{}t{}{}{}-{}', $.kind, "
@@ -49,7 +66,11 @@ def retrain() -> dict[str, Any]:
         },
         result_path="$.stamp",
     )
-    names = put(
+
+
+def _names() -> Any:
+    """What tells a job whose it is, in both forms that jobs read."""
+    return put(
         "Names",
         {
             "hyperparameters": {
@@ -65,14 +86,6 @@ def retrain() -> dict[str, Any]:
         },
         result_path="$.names",
     )
-    start = _start()
-    for state in (read, start):
-        catch(state, ["States.ALL"], failed)
-    read.next(split)
-    split.next(stamp)
-    stamp.next(names)
-    names.next(start)
-    return render(read, comment="Start a run on the newest data", timeout_seconds=300)
 
 
 def _start() -> Any:

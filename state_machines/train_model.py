@@ -11,7 +11,15 @@ from typing import Any
 
 from stepfunctions.steps import ChoiceRule, Pass, Task
 
-from state_machines import SEARCH_SEED
+from state_machines.jobs import (
+    DAY_SECONDS,
+    artifacts,
+    evaluate_job,
+    prepare_job,
+    run_uri,
+    train_job,
+    tune_job,
+)
 from state_machines.states import (
     all_of,
     any_of,
@@ -39,14 +47,7 @@ RETRYABLE = (
     "*InsufficientCapacity*",
 )
 MAXIMUM_JOBS = 3
-DAY_SECONDS = 86_400
 STEPS = ("prepare", "train", "tune", "evaluate")
-ML = "/opt/ml/processing"
-RUN = "s3://{}/tenants/{}/runs/{}"
-METRICS = {
-    "recommender": ("best_validation_ndcg", "validation_ndcg"),
-    "nudge-policy": ("validation_loss",),
-}
 # Kinds whose training searches: the children of a tuning job differ in where the search begins.
 TUNED = ("recommender",)
 
@@ -54,46 +55,56 @@ TUNED = ("recommender",)
 def train_model(kind: str = "recommender") -> dict[str, Any]:
     """The definition, with `${…}` tokens for what the stage fills in."""
     package, decision = KINDS[kind]
-    failed = fail_with_error("Failed")
-    notify_failed = _notify("NotifyFailed", "Run failed", {"error.$": "$.error.Error"})
-    catch(notify_failed, ["States.ALL"], failed, result_path="$.unnotified")
-    notify_failed.next(failed)
-
+    notify_failed = _notify_failed()
     begin = put("Begin", dict.fromkeys(STEPS, 0), result_path="$.attempts")
     live = Pass("ReleaseLive", result="live", result_path="$.release_mode")
-    prepare = _processing("Prepare", f"{package}.prepare", _prepare_inputs(), "prepared")
-    train = _train(kind)
-    jobs = [prepare, train]
+    prepare, train, evaluate = prepare_job(package), train_job(kind), evaluate_job(package)
+    jobs = [prepare, train, evaluate]
     champion = _read_champion(decision)
     none = put("NoChampion", {"artifacts": "s3://${Bucket}/none/"}, result_path="$.champion")
-    evaluate = _processing("Evaluate", f"{package}.evaluate", _evaluate_inputs(), "evaluation")
-    gate, register, release = _gate(), _register(kind), _release(kind, decision)
-    refused = put("Refused", _result("refused", "$.gate.verdict.reasons"), result_path="$.result")
-    released = put("Released", _released(), result_path="$.result")
-    notify = _notify("Notify", "Run ended", {"result.$": "$.result"})
-    end = Pass("End", input_path="$.result")
 
     begin.next(choice("HasReleaseMode", [(is_present("$.release_mode"), prepare)], default=live))
     live.next(prepare)
     if kind in TUNED:
-        tune = _tune(kind, train)
+        tune = tune_job(kind, train)
         jobs.append(tune)
         prepare.next(choice("Tuning", [(_wants_many_jobs(), tune)], default=train))
         tune.next(champion)
     else:
         prepare.next(train)
-    jobs.append(evaluate)
     for state in jobs:
         _retry_job(state, notify_failed)
     catch(champion, ["Lambda.ResourceNotFoundException"], none, result_path="$.none")
-    for state in (*jobs, champion, gate, register, release):
+    for state in (*jobs, champion):
         catch(state, ["States.ALL"], notify_failed)
-    catch(notify, ["States.ALL"], end, result_path="$.unnotified")
-
     train.next(champion)
     champion.next(evaluate)
     none.next(evaluate)
-    evaluate.next(gate)
+    evaluate.next(_gate_and_release(kind, decision, otherwise=notify_failed))
+    return render(
+        begin, comment=f"Train, gate and release a {kind}", timeout_seconds=2 * DAY_SECONDS
+    )
+
+
+def _notify_failed() -> Task:
+    """Tell that the run failed, and fail with what a catch kept."""
+    failed = fail_with_error("Failed")
+    state = _notify("NotifyFailed", "Run failed", {"error.$": "$.error.Error"})
+    catch(state, ["States.ALL"], failed, result_path="$.unnotified")
+    state.next(failed)
+    return state
+
+
+def _gate_and_release(kind: str, decision: str, *, otherwise: Any) -> Task:
+    """From the verdict to the end: refused, or registered and released; both are told."""
+    gate, register, release = _gate(), _register(kind), _release(kind, decision)
+    refused = put("Refused", _result("refused", "$.gate.verdict.reasons"), result_path="$.result")
+    released = put("Released", _released(), result_path="$.result")
+    notify = _notify("Notify", "Run ended", {"result.$": "$.result"})
+    end = Pass("End", input_path="$.result")
+    for state in (gate, register, release):
+        catch(state, ["States.ALL"], otherwise)
+    catch(notify, ["States.ALL"], end, result_path="$.unnotified")
     gate.next(
         choice("Passed", [(equals("$.gate.verdict.outcome", "passed"), register)], default=refused)
     )
@@ -102,9 +113,7 @@ def train_model(kind: str = "recommender") -> dict[str, Any]:
     released.next(notify)
     refused.next(notify)
     notify.next(end)
-    return render(
-        begin, comment=f"Train, gate and release a {kind}", timeout_seconds=2 * DAY_SECONDS
-    )
+    return gate
 
 
 def _retry_job(state: Task, otherwise: Any) -> None:
@@ -124,198 +133,12 @@ def _retry_job(state: Task, otherwise: Any) -> None:
     catch(state, ["States.TaskFailed"], why)
 
 
-def _job_name(step: str) -> str:
-    return f"States.Format('{{}}-{step}-{{}}', $.run, $.attempts.{step})"
-
-
-def _run_uri(rest: str) -> str:
-    return f"States.Format('{RUN}/{rest}', $.bucket, $.tenant, $.run)"
-
-
-def _role() -> str:
-    return "States.Format('arn:aws:iam::${Account}:role/nextbest-${Stage}-{}-training', $.tenant)"
-
-
-def _tags() -> list[dict[str, str]]:
-    return [
-        {"Key": "nextbest:tenant", "Value.$": "$.tenant"},
-        {"Key": "nextbest:run", "Value.$": "$.run"},
-        {"Key": "nextbest:stage", "Value": "${Stage}"},
-    ]
-
-
-def _processing(name: str, step: str, inputs: list[dict[str, Any]], output: str) -> Task:
-    parameters = {
-        "ProcessingJobName.$": _job_name(name.lower()),
-        "RoleArn.$": _role(),
-        "AppSpecification": {
-            "ImageUri": "${TrainingImage}",
-            "ContainerEntrypoint": ["bash", f"{ML}/input/code/run_processing.sh"],
-            "ContainerArguments": [step],
-        },
-        "Environment.$": "$.environment",
-        "ProcessingInputs": [*inputs, _input("code", "S3Uri", "${SourceUri}/")],
-        "ProcessingOutputConfig": {
-            "Outputs": [
-                {
-                    "OutputName": output,
-                    "S3Output": {
-                        "S3Uri.$": _run_uri(output),
-                        "LocalPath": f"{ML}/output/{output}",
-                        "S3UploadMode": "EndOfJob",
-                    },
-                }
-            ]
-        },
-        "ProcessingResources": {
-            "ClusterConfig": {
-                "InstanceCount": 1,
-                "InstanceType.$": "$.resources.instance_type",
-                "VolumeSizeInGB.$": "$.resources.volume_gb",
-            }
-        },
-        "StoppingCondition": {"MaxRuntimeInSeconds.$": "$.resources.stopping.MaxRuntimeInSeconds"},
-        "Tags": _tags(),
-    }
-    return task(
-        name,
-        "sagemaker:createProcessingJob.sync",
-        parameters,
-        result_path=None,
-        timeout_seconds=DAY_SECONDS,
-    )
-
-
-def _input(name: str, key: str, uri: str) -> dict[str, Any]:
-    return {
-        "InputName": name,
-        "S3Input": {
-            key: uri,
-            "LocalPath": f"{ML}/input/{name}",
-            "S3DataType": "S3Prefix",
-            "S3InputMode": "File",
-        },
-    }
-
-
-def _prepare_inputs() -> list[dict[str, Any]]:
-    return [_input("dataset", "S3Uri.$", "States.Format('s3://{}/{}/', $.bucket, $.dataset)")]
-
-
-def _evaluate_inputs() -> list[dict[str, Any]]:
-    return [
-        _input("prepared", "S3Uri.$", _run_uri("prepared/")),
-        _input("model", "S3Uri.$", f"States.Format('{{}}/', {_artifacts()})"),
-        _input("champion", "S3Uri.$", "$.champion.artifacts"),
-    ]
-
-
-def _artifacts() -> str:
-    """Folder of the archives of the job that was trained, or that tuning found best."""
-    return f"States.Format('{RUN}/train/{{}}/output', $.bucket, $.tenant, $.run, $.trained.job)"
-
-
-def _train(kind: str) -> Task:
-    script = (
-        'States.StringToJson(\'{"sagemaker_program":"nextbest_job.py",'
-        '"sagemaker_submit_directory":"${SourceUri}/sourcedir.tar.gz"}\')'
-    )
-    parameters = {
-        "TrainingJobName.$": _job_name("train"),
-        "RoleArn.$": _role(),
-        "AlgorithmSpecification": {
-            "TrainingImage": "${TrainingImage}",
-            "TrainingInputMode": "File",
-            "MetricDefinitions": [
-                {"Name": name, "Regex": f"^{name}=([0-9.eE+-]+);"} for name in METRICS[kind]
-            ],
-        },
-        "HyperParameters.$": f"States.JsonMerge($.hyperparameters, {script}, false)",
-        "InputDataConfig": [
-            {
-                "ChannelName": "prepared",
-                "DataSource": {
-                    "S3DataSource": {
-                        "S3DataType": "S3Prefix",
-                        "S3DataDistributionType": "FullyReplicated",
-                        "S3Uri.$": _run_uri("prepared/"),
-                    }
-                },
-                "InputMode": "File",
-            }
-        ],
-        "OutputDataConfig": {"S3OutputPath.$": _run_uri("train")},
-        "CheckpointConfig": {"S3Uri.$": _run_uri("checkpoints/")},
-        "EnableManagedSpotTraining.$": "$.resources.use_spot",
-        "ResourceConfig": {
-            "InstanceCount.$": "$.resources.instance_count",
-            "InstanceType.$": "$.resources.instance_type",
-            "VolumeSizeInGB.$": "$.resources.volume_gb",
-        },
-        "StoppingCondition.$": "$.resources.stopping",
-        "Tags": _tags(),
-    }
-    return task(
-        "Train",
-        "sagemaker:createTrainingJob.sync",
-        parameters,
-        result_selector={"job.$": "$.TrainingJobName"},
-        result_path="$.trained",
-        timeout_seconds=DAY_SECONDS,
-    )
-
-
 def _wants_many_jobs() -> Any:
     """A run whose input says nothing of tuning jobs searches within its one training job."""
     return all_of(
         ChoiceRule.IsPresent(variable="$.resources.tuning", value=True),
         ChoiceRule.NumericGreaterThan(variable="$.resources.tuning.jobs", value=0),
     )
-
-
-def _tune(kind: str, train: Task) -> Task:
-    """The training job many times over, each from another seed of the search; the best one wins.
-
-    A child gets no checkpoints: one place for all would hand one child's to another.
-    """
-    one = train.fields["parameters"]
-    config = {
-        "Strategy": "Grid",
-        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": METRICS[kind][0]},
-        "ResourceLimits": {
-            "MaxNumberOfTrainingJobs.$": "$.resources.tuning.jobs",
-            "MaxParallelTrainingJobs.$": "$.resources.tuning.parallel",
-        },
-        "ParameterRanges": {
-            "CategoricalParameterRanges": [
-                {"Name": SEARCH_SEED, "Values.$": "$.resources.tuning.seeds"}
-            ]
-        },
-        "TrainingJobEarlyStoppingType": "Off",
-    }
-    own = ("TrainingJobName.$", "HyperParameters.$", "CheckpointConfig", "Tags")
-    definition = {key: value for key, value in one.items() if key not in own}
-    definition["StaticHyperParameters.$"] = one["HyperParameters.$"]
-    return task(
-        "Tune",
-        "sagemaker:createHyperParameterTuningJob.sync",
-        {
-            "HyperParameterTuningJobName.$": _tuning_job_name(kind),
-            "HyperParameterTuningJobConfig": config,
-            "TrainingJobDefinition": definition,
-            "Tags": _tags(),
-        },
-        result_selector={"job.$": "$.BestTrainingJob.TrainingJobName"},
-        result_path="$.trained",
-        timeout_seconds=DAY_SECONDS,
-    )
-
-
-def _tuning_job_name(kind: str) -> str:
-    """A run's name without its kind, and the attempt: a tuning job's name has 32 characters."""
-    first = kind.count("-") + 1
-    parts = [f"States.ArrayGetItem(States.StringSplit($.run, '-'), {first + n})" for n in (0, 1)]
-    return f"States.Format('{{}}-{{}}-{{}}', {', '.join(parts)}, $.attempts.tune)"
 
 
 def _function(decision: str) -> str:
@@ -349,7 +172,7 @@ def _gate() -> Task:
 
 def _register(kind: str) -> Task:
     group = f"States.Format('nextbest-${{Stage}}-{{}}-{kind}', $.tenant)"
-    model = f"States.Format('{{}}/model.tar.gz', {_artifacts()})"
+    model = f"States.Format('{{}}/model.tar.gz', {artifacts()})"
     return task(
         "Register",
         "aws-sdk:sagemaker:createModelPackage",
@@ -381,8 +204,8 @@ def _release(kind: str, decision: str) -> Task:
                 "run.$": "$.run",
                 "started_at.$": "$.started_at",
                 "function.$": _function(decision),
-                "artifacts.$": _artifacts(),
-                "golden.$": _run_uri("evaluation/golden.json"),
+                "artifacts.$": artifacts(),
+                "golden.$": run_uri("evaluation/golden.json"),
                 "mode.$": "$.release_mode",
                 "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID.$": "$$.Execution.Id",
             },
