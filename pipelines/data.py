@@ -17,23 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from botocore.exceptions import ClientError
 
-from pipelines.adapters import canonical, hillstrom, online_retail, open_bandit, sequences
+from pipelines.adapters import FORMATS, canonical, hillstrom, online_retail, open_bandit, sequences
 from pipelines.adapters.raw import Raw
+from pipelines.pointers import newest_dataset
 from pipelines.stage import NUDGE_POLICY, RECOMMENDER, Stage
 from training.datasets import Dataset, build_dataset
 from training.errors import DataQualityError
 from training.nudge.tables import NudgeDataset, build_nudge_dataset, write_nudge_dataset
 
-Read = Callable[..., Raw]  # of a path, with `progress`
-PUBLISHED: dict[str, Read] = {
+_READERS: dict[str, Callable[..., Raw]] = {  # of a path, with `progress`
     "online-retail": online_retail.read,
     "sequences": sequences.read,
     "hillstrom": hillstrom.read,
     "open-bandit": open_bandit.read,
 }
-FORMATS = ("auto", "canonical", "csv", *PUBLISHED)
 AnyDataset = Dataset | NudgeDataset
 _READ_SHARE = 0.6  # of an import's time, about
 Progress = Callable[[str, float], None]
@@ -79,18 +77,6 @@ def read_sources(
     return [*_built(raw, now=now)]
 
 
-def read_source(
-    path: Path,
-    *,
-    format: str = "auto",
-    mapping: Mapping[str, str] | None = None,
-    now: datetime,
-    progress: Progress = _silent,
-) -> AnyDataset:
-    """The first of `read_sources`."""
-    return read_sources(path, format=format, mapping=mapping, now=now, progress=progress)[0]
-
-
 def _built(raw: Raw, *, now: datetime) -> Iterator[AnyDataset]:
     if "interactions" in raw.tables:
         yield build_dataset(
@@ -110,7 +96,7 @@ def _read(
     if path.is_dir():
         return canonical.read_folder(path, mapping, progress=progress)
     found = detect(path) if format == "auto" else format
-    read = PUBLISHED.get(found)
+    read = _READERS.get(found)
     if read is not None:
         return read(path, progress=progress)
     return canonical.read_file(path, mapping, progress=progress)
@@ -137,25 +123,6 @@ def _header(path: Path) -> list[str]:
     return [str(name) for name in names]
 
 
-def import_dataset(
-    stage: Stage,
-    path: Path,
-    *,
-    tenant: str,
-    format: str = "auto",
-    mapping: Mapping[str, str] | None = None,
-    now: datetime | None = None,
-    progress: Progress = _silent,
-) -> ImportedDataset:
-    """Read, check and upload; the tenant's newest data set from then on.
-
-    Of a folder with interactions and nudges, two data sets come; the first one is returned.
-    """
-    return import_datasets(
-        stage, path, tenant=tenant, format=format, mapping=mapping, now=now, progress=progress
-    )[0]
-
-
 def import_datasets(
     stage: Stage,
     path: Path,
@@ -166,7 +133,8 @@ def import_datasets(
     now: datetime | None = None,
     progress: Progress = _silent,
 ) -> list[ImportedDataset]:
-    """Read and check everything at `path`, then upload it: one data set for each kind of log."""
+    """Read and check everything at `path`, then upload it: one data set for each kind of log, the
+    tenant's newest from then on."""
     now = now or datetime.now(UTC)
     datasets = read_sources(path, format=format, mapping=mapping, now=now, progress=progress)
     found = []
@@ -210,7 +178,7 @@ def _upload(
     files, profile = sorted(folder.iterdir()), dataset.profile
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
     s3 = stage.client("s3")
-    latest = latest_dataset(stage, tenant, kind=kind)
+    latest = newest_dataset(stage, tenant, kind=kind)
     if latest is not None and latest["dataset_id"].endswith(f"-{digest}"):
         return ImportedDataset(
             latest["dataset_id"], stage.uri(latest["prefix"]), profile, unchanged=True
@@ -228,18 +196,6 @@ def _upload(
         ContentType="application/json",
     )
     return ImportedDataset(dataset_id, stage.uri(prefix), profile, unchanged=False)
-
-
-def latest_dataset(stage: Stage, tenant: str, *, kind: str = RECOMMENDER) -> dict[str, str] | None:
-    """The pointer to a tenant's newest data set for a kind of model, or None."""
-    s3 = stage.client("s3")
-    try:
-        key = stage.dataset_pointer(tenant, kind)
-        return dict(json.loads(s3.get_object(Bucket=stage.bucket, Key=key)["Body"].read()))
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None
-        raise
 
 
 def list_datasets(stage: Stage, tenant: str) -> list[str]:

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from pipelines.configuration import RunConfiguration, with_tuning
 from pipelines.errors import RunError
 from pipelines.jobs import JobView, find_jobs
+from pipelines.pointers import newest_dataset
 from pipelines.stage import KINDS, NUDGE_POLICY, POINTERS, RECOMMENDER, Stage
 from state_machines import SEARCH_SEED
 from training.configuration import parse, to_strings
@@ -170,11 +171,20 @@ def execution_input(
     stage: Stage, request: RunRequest, *, dataset: str, now: datetime, name: str
 ) -> dict[str, Any]:
     """The whole input of `train-<kind>`; `dataset` is a key prefix, `now` the start time."""
-    parameters = run_parameters(request)
-    stamp = {"tenant": request.tenant, "run": name, "started_at": f"{now:%Y-%m-%dT%H:%M:%SZ}"}
-    parameters["hyperparameters"] |= stamp
-    parameters["environment"] |= {f"NEXTBEST_{key.upper()}": value for key, value in stamp.items()}
-    return {**parameters, **stamp, "bucket": stage.bucket, "dataset": dataset}
+    payload = {**run_parameters(request), "bucket": stage.bucket, "dataset": dataset}
+    return _stamped(payload, name, now=now)
+
+
+def _stamped(payload: dict[str, Any], name: str, *, now: datetime) -> dict[str, Any]:
+    """An execution's input under a run's name and time, in all the forms that jobs read."""
+    stamp = {"tenant": payload["tenant"], "run": name, "started_at": f"{now:%Y-%m-%dT%H:%M:%SZ}"}
+    named = {f"NEXTBEST_{key.upper()}": value for key, value in stamp.items()}
+    return {
+        **payload,
+        **stamp,
+        "hyperparameters": {**payload["hyperparameters"], **stamp},
+        "environment": {**payload["environment"], **named},
+    }
 
 
 def start_run(stage: Stage, request: RunRequest, *, now: datetime | None = None) -> str:
@@ -199,13 +209,7 @@ def retry_run(stage: Stage, name: str, *, now: datetime | None = None) -> str:
     earlier = show_run(stage, name)
     now = now or datetime.now(UTC)
     fresh = run_name(earlier.kind, now)
-    stamp = {"run": fresh, "started_at": f"{now:%Y-%m-%dT%H:%M:%SZ}"}
-    payload = {**earlier.input, **stamp}
-    payload["hyperparameters"] = {**payload["hyperparameters"], **stamp}
-    payload["environment"] = {
-        **payload["environment"],
-        **{f"NEXTBEST_{key.upper()}": value for key, value in stamp.items()},
-    }
+    payload = _stamped(earlier.input, fresh, now=now)
     return _start(stage, earlier.kind, fresh, payload)
 
 
@@ -228,18 +232,13 @@ def _start(stage: Stage, kind: str, name: str, payload: dict[str, Any]) -> str:
 
 def latest_dataset(stage: Stage, tenant: str, *, kind: str = RECOMMENDER) -> str:
     """Key prefix of the tenant's newest data set for a kind of model."""
-    key = stage.dataset_pointer(tenant, kind)
-    s3 = stage.client("s3")
-    try:
-        body = s3.get_object(Bucket=stage.bucket, Key=key)["Body"].read()
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchBucket", "404"):
-            raise RunError(
-                f"tenant {tenant!r} has no {_LOGS[kind]} on stage {stage.name!r}; "
-                f"run: nextbest data import PATH --tenant {tenant}"
-            ) from error
-        raise
-    return str(json.loads(body)["prefix"])
+    found = newest_dataset(stage, tenant, kind=kind)
+    if found is None:
+        raise RunError(
+            f"tenant {tenant!r} has no {_LOGS[kind]} on stage {stage.name!r}; "
+            f"run: nextbest data import PATH --tenant {tenant}"
+        )
+    return found["prefix"]
 
 
 def machine_of(name: str) -> str:

@@ -115,6 +115,8 @@ def _pin() -> Task:
         "NEXTBEST_TENANT.$": "$.tenant",
         "NEXTBEST_STARTED_AT.$": "$.started_at",
         "NEXTBEST_STAGE": "${Stage}",
+        # A decision's matrices are small: a second thread costs more CPU than it saves time.
+        "OPENBLAS_NUM_THREADS": "1",
         "NEXTBEST_APPRENTICE.$": "$.apprentice.artifacts",
         "NEXTBEST_APPRENTICE_RUN.$": "$.apprentice.run",
     }

@@ -1,1 +1,4 @@
 """Files as their publishers offer them → raw canonical tables. One module a format."""
+
+PUBLISHED = ("online-retail", "sequences", "hillstrom", "open-bandit")
+FORMATS = ("auto", "canonical", "csv", *PUBLISHED)

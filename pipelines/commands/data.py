@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +12,7 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from pipelines.adapters import FORMATS
 from pipelines.console import (
     JsonOption,
     StageOption,
@@ -23,15 +26,6 @@ from pipelines.stacks import require_tenant
 from pipelines.stage import open_stage
 
 _SHOWN = 8
-FORMATS = (
-    "auto",
-    "canonical",
-    "csv",
-    "online-retail",
-    "sequences",
-    "hillstrom",
-    "open-bandit",
-)
 app = typer.Typer(help="A tenant's data: import, list.", no_args_is_help=True)
 
 
@@ -54,6 +48,33 @@ def import_(
     from pipelines import data  # pulls in pandas
 
     mapping = parse_assignments(map_, option="--map", example="customer_id=user")
+    with _progress() as progress:
+        if dry_run:
+            found = [
+                (dataset.profile, "nothing uploaded (--dry-run)")
+                for dataset in data.read_sources(
+                    path, format=format, mapping=mapping, now=datetime.now(UTC), progress=progress
+                )
+            ]
+        else:
+            target = open_stage(stage)
+            require_tenant(target, tenant)
+            found = [
+                (one.profile, f"{'unchanged' if one.unchanged else 'imported'}: {one.uri}")
+                for one in data.import_datasets(
+                    target, path, tenant=tenant, format=format, mapping=mapping, progress=progress
+                )
+            ]
+    if as_json:
+        profiles = [profile for profile, _ in found]
+        print_json(profiles if len(profiles) > 1 else profiles[0])
+    else:
+        _show(found)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """A bar on stderr, moved by what is being done and how far it is."""
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -64,30 +85,11 @@ def import_(
     )
     with bar:
         task = bar.add_task("starting", total=1.0)
+        yield lambda what, share: bar.update(task, description=what, completed=share)
 
-        def progress(what: str, share: float) -> None:
-            bar.update(task, description=what, completed=share)
 
-        if dry_run:
-            now = datetime.now(UTC)
-            datasets = data.read_sources(
-                path, format=format, mapping=mapping, now=now, progress=progress
-            )
-            found = [(dataset.profile, "nothing uploaded (--dry-run)") for dataset in datasets]
-        else:
-            target = open_stage(stage)
-            require_tenant(target, tenant)
-            done = data.import_datasets(
-                target, path, tenant=tenant, format=format, mapping=mapping, progress=progress
-            )
-            found = [
-                (one.profile, f"{'unchanged' if one.unchanged else 'imported'}: {one.uri}")
-                for one in done
-            ]
-    if as_json:
-        profiles = [profile for profile, _ in found]
-        print_json(profiles if len(profiles) > 1 else profiles[0])
-        return
+def _show(found: list[tuple[dict[str, Any], str]]) -> None:
+    """Profiles, their notes and where each went."""
     for profile, where in found:
         console.print(render_profile(profile))
         for note in profile["notes"]:

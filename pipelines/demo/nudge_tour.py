@@ -76,7 +76,7 @@ def tour_nudges(workspace: Workspace, steps: StepTimer, console: Console) -> Tru
 def _import(workspace: Workspace, console: Console) -> Audience:
     with tempfile.TemporaryDirectory(prefix="nextbest-demo-") as folder:
         audience = nudges.write_nudges(Path(folder))
-        imported = data.import_dataset(workspace.stage, Path(folder), tenant=workspace.tenant)
+        imported = data.import_datasets(workspace.stage, Path(folder), tenant=workspace.tenant)[0]
     console.print(f"  {imported.profile['rows']:,} decisions", style="dim")
     return audience
 

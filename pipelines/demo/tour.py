@@ -93,12 +93,12 @@ def _import(stage: Stage, tenant: str, source: Path | None, console: Console) ->
         if source is None:
             write_shop(path)
         with console.status("") as status:
-            imported = data.import_dataset(
+            imported = data.import_datasets(
                 stage,
                 path,
                 tenant=tenant,
                 progress=lambda what, share: status.update(f"[dim]{escape(what)}, {share:.0%}[/]"),
-            )
+            )[0]
     console.print(f"  {imported.profile['rows']:,} interactions", style="dim")
 
 

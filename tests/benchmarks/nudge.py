@@ -30,7 +30,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
-from pipelines.data import read_source
+from pipelines.data import read_sources
 from tests.benchmarks.nudge_open_bandit import campaigns, relative_errors
 from tests.unit.training.nudge.classification_bandit import (
     cross_fitted_baseline,
@@ -53,7 +53,7 @@ Method = Callable[[Prepared, np.ndarray], np.ndarray]
 
 def trial(path: Path, *, arm: str, target: str = "reward") -> tuple[Prepared, np.ndarray]:
     """One arm and none of a file, `none` first, and the strata of its rows."""
-    dataset = read_source(path, now=datetime.now(UTC))
+    dataset = read_sources(path, now=datetime.now(UTC))[0]
     if not isinstance(dataset, NudgeDataset):
         raise SystemExit(f"{path} holds no nudges")
     settings = NudgeConfiguration(actions=f"none,{arm}", target=target)

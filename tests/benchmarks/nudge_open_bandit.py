@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipelines.data import read_source
+from pipelines.data import read_sources
 from tests.unit.training.nudge.classification_bandit import cross_fitted_baseline
 from training.nudge.configuration import NudgeConfiguration
 from training.nudge.models import PooledLinear
@@ -41,7 +41,7 @@ def _log(folder: Path, policy: str, campaign: str) -> Path | None:
 
 def _read(folder: Path, policy: str, campaign: str) -> NudgeDataset:
     path = _log(folder, policy, campaign)
-    dataset = read_source(path, now=datetime.now(UTC)) if path else None
+    dataset = read_sources(path, now=datetime.now(UTC))[0] if path else None
     if not isinstance(dataset, NudgeDataset):
         raise SystemExit(f"{folder}: no log of nudges for {policy}/{campaign}")
     return dataset

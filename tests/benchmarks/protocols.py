@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.adapters import sequences
-from pipelines.data import read_source
+from pipelines.data import read_sources
 from training.datasets import Dataset
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.kinds import SET
@@ -55,7 +55,7 @@ class Task:
 
 def read(path: Path, attributes: Path | None) -> Dataset:
     """A file in any layout that `nextbest data import` reads; attributes only if they are named."""
-    dataset = read_source(path, now=datetime.now(UTC))
+    dataset = read_sources(path, now=datetime.now(UTC))[0]
     if not path.name.endswith((".txt", ".txt.xz", ".txt.gz")):
         return dataset
     products = None

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not REAL.exists(), reason="no ../shared/data bes
 
 
 def gated(root, path, **settings):
-    dataset = data.read_source(path, now=NOW)
+    dataset = data.read_sources(path, now=NOW)[0]
     return run_jobs(root, dataset=dataset, resamples="100", **settings)
 
 
@@ -74,7 +74,9 @@ def test_greedy_policies_match_too_few_clicks(tmp_path, campaign):
 
 def test_womens_email_through_the_stage(deployed_stage):
     stacks.add_tenant(deployed_stage, "mailer", progress=lambda line: None)
-    imported = data.import_dataset(deployed_stage, HILLSTROM, tenant="mailer", format="hillstrom")
+    imported = data.import_datasets(deployed_stage, HILLSTROM, tenant="mailer", format="hillstrom")[
+        0
+    ]
     assert imported.profile["rows"] == 64_000
     workspace = Workspace(deployed_stage, "mailer")
     run = workspace.train("nudge-policy", **WOMENS, resamples="100").wait(output=None)
@@ -91,7 +93,7 @@ def test_womens_email_through_the_stage(deployed_stage):
 def test_a_schedule_trains_a_policy_on_the_newest_log(deployed_stage):
     """By itself, and on the log of nudges where the tenant has interactions too."""
     stacks.add_tenant(deployed_stage, "clock", progress=lambda line: None)
-    data.import_dataset(deployed_stage, HILLSTROM, tenant="clock")
+    data.import_datasets(deployed_stage, HILLSTROM, tenant="clock")
     workspace = Workspace(deployed_stage, "clock")
     at = datetime.now(UTC) + timedelta(seconds=3)
     request = workspace.request("nudge-policy", {**WOMENS, "learner": "pooled-linear"})

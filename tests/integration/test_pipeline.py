@@ -27,7 +27,7 @@ def shop_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def workspace(deployed_stage, shop_folder):
     stacks.add_tenant(deployed_stage, "acme", progress=lambda line: None)
-    data.import_dataset(deployed_stage, shop_folder, tenant="acme")
+    data.import_datasets(deployed_stage, shop_folder, tenant="acme")
     return Workspace(deployed_stage, "acme")
 
 
@@ -258,7 +258,7 @@ def test_a_stage_stopped_in_the_middle_interrupts_the_run(tmp_path, shop_folder)
     try:
         stacks.deploy(stage, progress=lambda line: None)
         stacks.add_tenant(stage, "acme", progress=lambda line: None)
-        data.import_dataset(stage, shop_folder, tenant="acme")
+        data.import_datasets(stage, shop_folder, tenant="acme")
         run = Workspace(stage, "acme", root=tmp_path).train(**QUICK)
         process = job_process(run)
         cloud.down(tmp_path)

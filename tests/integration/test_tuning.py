@@ -163,7 +163,7 @@ def workspace(deployed_stage, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop")
     write_shop(folder, customers=300)
     stacks.add_tenant(deployed_stage, "tuned", progress=lambda line: None)
-    data.import_dataset(deployed_stage, folder, tenant="tuned")
+    data.import_datasets(deployed_stage, folder, tenant="tuned")
     return Workspace(deployed_stage, "tuned")
 
 

@@ -21,7 +21,7 @@ needs_real_data = pytest.mark.skipif(not REAL.exists(), reason="no ../shared/dat
 
 
 def read(path, **options):
-    return data.read_source(path, now=NOW, **options)
+    return data.read_sources(path, now=NOW, **options)[0]
 
 
 @pytest.fixture

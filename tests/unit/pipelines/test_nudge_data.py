@@ -30,7 +30,7 @@ OPEN_BANDIT = f"""{LOGGED},user_feature_0,user-item_affinity_0
 
 
 def read(path, **options):
-    return data.read_source(path, now=NOW, **options)
+    return data.read_sources(path, now=NOW, **options)[0]
 
 
 def repeated(text, times=120):
