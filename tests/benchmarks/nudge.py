@@ -17,10 +17,9 @@ extra `benchmarks`. Without paths the data beside the project is read, if it is 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from pipelines.data import read_sources
 from tests.benchmarks.nudge_open_bandit import campaigns, relative_errors
+from tests.benchmarks.rows import Row, peak_mb, write_rows
 from tests.unit.training.nudge.classification_bandit import (
     cross_fitted_baseline,
     digits,
@@ -47,6 +47,7 @@ from training.nudge.trees import BoostedTrees
 from training.nudge.uplift import auuc_score, qini_score, uplift_at
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+CHOSEN = "dr"
 # A method: taught on some rows, predicts (n, 2) rewards of the contexts of others.
 Method = Callable[[Prepared, np.ndarray], np.ndarray]
 
@@ -150,11 +151,11 @@ def vowpal_wabbit() -> Method | None:
 
 
 METHODS: dict[str, Method | None] = {
-    "nextbest, as a run chooses among linear": chosen("pooled-linear"),
-    "nextbest, as a run chooses": chosen("auto"),
-    "nextbest pooled linear": ours(lambda: PooledLinear(own=1000.0)),
-    "nextbest doubly robust": ours(lambda: DoublyRobustUplift(penalty=300.0)),
-    "nextbest boosted trees": ours(BoostedTrees),
+    "nextbest": chosen("auto"),
+    "nextbest, choosing among linear": chosen("pooled-linear"),
+    "nextbest, pooled linear": ours(lambda: PooledLinear(own=1000.0)),
+    "nextbest, doubly robust": ours(lambda: DoublyRobustUplift(penalty=300.0)),
+    "nextbest, boosted trees": ours(BoostedTrees),
     "scikit-uplift, one model with interactions": scikit_uplift("solo"),
     "scikit-uplift, two models": scikit_uplift("two"),
     "causalml uplift forest": causalml_forest(),
@@ -223,53 +224,66 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20, help="logs drawn per classification")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    report: dict[str, Any] = {}
+    rows: list[Row] = []
     with threadpool_limits(1):
         if options.hillstrom.exists():
-            report["uplift"] = _uplift(options)
+            rows += _uplift(options)
         else:
             print(f"{options.hillstrom} is not there: no figures on real data (--hillstrom PATH)")
-        report["relative_error"] = _estimators(options.repeats)
-        report["open_bandit"] = _open_bandit(options.open_bandit)
+        rows += _estimators(options.repeats)
+        rows += _open_bandit(options.open_bandit)
     if options.json:
-        options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        write_rows(options.json, rows)
 
 
-def _uplift(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def _uplift(options: argparse.Namespace) -> Iterator[Row]:
     prepared, strata = trial(options.hillstrom, arm=options.arm)
     print(f"{options.arm} against none, {len(prepared):,} customers, cost {options.cost}")
     print(f"{'':45s}   Qini   AUUC  up@30   value  over best constant [95 %]  CPU s")
-    found = {}
+    subject = f"{options.hillstrom.name.split('.')[0]}, {options.arm} against none"
     for name, method in METHODS.items():
         if method is None:
             print(f"{name:45s} not installed: pip install -e '.[benchmarks]'")
             continue
-        f = found[name] = measure(method, prepared, strata, options.cost)
+        f = measure(method, prepared, strata, options.cost)
         span = f"{f['over_best_constant']:+.4f} [{f['low']:+.4f}, {f['high']:+.4f}]"
         print(
             f"{name:45s} {f['qini']:6.4f} {f['auuc']:6.4f} {f['uplift_at_30_percent']:6.4f} "
             f"{f['value']:7.4f}  {span}  {f['cpu_seconds']:5.2f}",
             flush=True,
         )
-    return found
+        seconds = round(f.pop("cpu_seconds"), 2)
+        yield Row("nudge/uplift", subject, name, f, seconds, peak_mb())
 
 
-def _estimators(repeats: int) -> dict[str, dict[str, float]]:
+def _error_rows(subject: str, errors: dict[str, float], seconds: float) -> Iterator[Row]:
+    """A row an estimator; the one that the gate's report leads with is ours."""
+    for name, error in errors.items():
+        model = "nextbest" if name == CHOSEN else name
+        yield Row("nudge/off-policy", subject, model, {"relative_error": error}, seconds, peak_mb())
+
+
+def _estimators(repeats: int) -> Iterator[Row]:
+    began = time.process_time()
     found = estimators(repeats)
+    seconds = round((time.process_time() - began) / len(found), 2)
     print(f"\nmean relative error of a policy's value, {repeats} logs each")
     for name, errors in found.items():
         print(f"{name:14s}" + "".join(f"  {n} {e:.4f}" for n, e in errors.items()))
-    return found
+        yield from _error_rows(name, errors, seconds)
 
 
-def _open_bandit(folder: Path) -> dict[str, dict[str, float]]:
-    found = {name: relative_errors(folder, name) for name in campaigns(folder)}
+def _open_bandit(folder: Path) -> Iterator[Row]:
+    names = list(campaigns(folder))
     print("\nOpen Bandit, random log -> Thompson sampler: relative error (truth: 12 to 16 %)")
-    for name, errors in found.items():
+    for name in names:
+        began = time.process_time()
+        errors = relative_errors(folder, name)
         print(f"{name:14s}" + "".join(f"  {n} {e:.4f}" for n, e in errors.items()))
-    if not found:
+        seconds = round(time.process_time() - began, 2)
+        yield from _error_rows(f"open bandit, {name}", errors, seconds)
+    if not names:
         print(f"{folder} holds no pair of logs (--open-bandit FOLDER)")
-    return found
 
 
 if __name__ == "__main__":

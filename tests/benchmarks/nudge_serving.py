@@ -3,10 +3,10 @@
     python -m tests.benchmarks.nudge_serving --json FILE
 
 Ours: contract, guardrails, encoding, values, probabilities, draw, answer; the log line is not
-written. Vowpal Wabbit's
-`cb_explore_adf` from the same JSON to the same kind of answer (decode, write its text, predict,
-draw, encode), and its bare `predict` on a ready text. It is skipped, with a line, where the extra
-`benchmarks` is not installed. Wall microseconds per decision (p50, p99) and mean CPU microseconds.
+written. Vowpal Wabbit's `cb_explore_adf` from the same JSON to the same kind of answer (decode,
+write its text, predict, draw, encode), and its bare `predict` on a ready text. It is skipped, with
+a line, where the extra `benchmarks` is not installed. Wall microseconds per decision (p50, p99) and
+mean CPU microseconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from inference.nudge import Nudge
 from inference.nudge_contracts import decode_nudge_request
 from inference.nudge_service import NudgeService
 from inference.policy import KIND, Policy, draw
+from tests.benchmarks.rows import Row, peak_mb, write_rows
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 NUMBERS, CATEGORIES, WIDTH = 6, 6, 6 + 6 * 4
@@ -139,36 +140,39 @@ def vowpal_wabbit(actions: int, *, rounds: int) -> dict[str, dict[str, float]]:
     return found
 
 
-def run(*, rounds: int) -> list[dict[str, Any]]:
+def run(*, rounds: int) -> Iterator[Row]:
     """Every row of the table."""
-    rows: list[dict[str, Any]] = []
     for actions in TARGETS:
         for is_guarded in (False, True):
             name = "nextbest, guardrails" if is_guarded else "nextbest"
             found = ours(actions, is_guarded=is_guarded, rounds=rounds)
-            rows.append({"actions": actions, "what": name, **found})
+            yield _row(actions, name, found, rounds=rounds)
         try:
             for what, found in vowpal_wabbit(actions, rounds=rounds).items():
-                rows.append({"actions": actions, "what": f"vowpal wabbit, {what}", **found})
+                yield _row(actions, f"vowpal wabbit, {what}", found, rounds=rounds)
         except ImportError:
             print("vowpalwabbit is not installed: pip install -e '.[benchmarks]'")
-    return rows
 
 
-def main() -> None:
+def _row(actions: int, model: str, found: dict[str, float], *, rounds: int) -> Row:
+    seconds = round(found["cpu_us"] * rounds / 1e6, 2)
+    return Row("nudge-serving", f"{actions} actions", model, found, seconds, peak_mb())
+
+
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", type=Path, help="Write the figures there.")
     parser.add_argument("--rounds", type=int, default=5000, help="Decisions per row.")
-    given = parser.parse_args()
-    rows = run(rounds=given.rounds)
-    print(f"{'actions':>7}  {'what':<28} {'p50 µs':>8} {'p99 µs':>8} {'CPU µs':>8}")
-    for row in rows:
-        figures = f"{row['p50_us']:>8} {row['p99_us']:>8} {row['cpu_us']:>8}"
-        print(f"{row['actions']:>7}  {row['what']:<28} {figures}")
+    given = parser.parse_args(arguments)
+    rows = []
+    print(f"{'set':>10}  {'model':<28} {'p50 µs':>8} {'p99 µs':>8} {'CPU µs':>8}")
+    for row in run(rounds=given.rounds):
+        rows.append(row)
+        figures = " ".join(f"{row.metrics[name]:>8}" for name in ("p50_us", "p99_us", "cpu_us"))
+        print(f"{row.set:>10}  {row.model:<28} {figures}", flush=True)
     print(f"targets, p50 without guardrails: {TARGETS}")
     if given.json:
-        report = {"rows": rows, "targets_us": {str(k): v for k, v in TARGETS.items()}}
-        given.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        write_rows(given.json, rows)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from inference.recommender import Recommender
 from tests.benchmarks import protocols
 from tests.benchmarks.peers import PEERS, Lists
 from tests.benchmarks.protocols import Task
+from tests.benchmarks.rows import Row, peak_mb, write_rows
 from training.configuration import parse
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.evaluate import recommend_all
@@ -40,18 +40,6 @@ from training.recommendation.metrics import evaluate_lists
 from training.recommendation.prepare import TEST
 from training.recommendation.train import write_model
 from training.recommendation.tuning import Trial, tune
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    benchmark: str
-    set: str
-    model: str
-    metrics: dict[str, float]
-    cpu_seconds: float
-    peak_mb: float
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -74,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
         rows += _judged(options, task, histories, name, lists, cpu_seconds=spent)
     _print(rows)
     if options.json:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)))
+        write_rows(options.json, rows)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -216,7 +204,6 @@ def _row(
     metrics: dict[str, float] = {}
     for k in task.lengths:
         metrics |= evaluate_lists(lists, targets, k=k, product_count=task.prepared.product_count)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rounded = {name: round(value, 5) for name, value in metrics.items()}
     return Row(
         f"recommendation/{options.protocol}",
@@ -224,7 +211,7 @@ def _row(
         model,
         rounded | extra,
         round(cpu_seconds, 1),
-        round(peak, 1),
+        peak_mb(),
     )
 
 

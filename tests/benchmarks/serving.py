@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from inference.factors import factor_arrays
 from inference.handlers.next_best_product import Service
 from inference.neighbours import csr_arrays, neighbour_arrays
 from inference.recommender import KIND, Recommender
+from tests.benchmarks.rows import Row, peak_mb, write_rows
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 TOP = 20
@@ -65,18 +65,6 @@ FILTERS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    benchmark: str
-    set: str
-    model: str
-    metrics: dict[str, float]
-    cpu_seconds: float
-    peak_mb: float
-
-
-@dataclass(frozen=True)
 class Shop:
     """The synthetic data: matrix arrays, attributes, item factors, histories of item codes."""
 
@@ -98,7 +86,7 @@ def main() -> None:
             figures = "  ".join(f"{name} {value:,.1f}" for name, value in row.metrics.items())
             print(f"{row.model:<22} {row.set:<44} {figures}", flush=True)
     if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+        write_rows(options.json, rows)
 
 
 def _options() -> argparse.Namespace:
@@ -229,7 +217,7 @@ def _opening(model: dict[str, Any], folder: Path) -> Iterator[Row]:
         "unpack_ms": unpacking * 1e3,
         "size_mb": size,
     }
-    yield Row("serving", "opening", "nextbest", metrics, sum(seconds.values()), _peak_mb())
+    yield Row("serving", "opening", "nextbest", metrics, sum(seconds.values()), peak_mb())
 
 
 def _opened(model: dict[str, Any], folder: Path) -> Recommender:
@@ -275,7 +263,7 @@ def _timed(name: str, model: str, shop: Shop, prepare: Call) -> Row:
         spent[number] = (time.process_time_ns() - started) / 1e3
     spent = spent[WARM_UP:]
     metrics = {f"p{q}_us": float(np.percentile(spent, q)) for q in (10, 50, 99)}
-    return Row("serving", name, model, metrics, float(spent.sum() / 1e6), _peak_mb())
+    return Row("serving", name, model, metrics, float(spent.sum() / 1e6), peak_mb())
 
 
 def dense(shop: Shop) -> Iterator[Row]:
@@ -334,11 +322,6 @@ def _asks(model: Any, shop: Shop, **options: Any) -> Call:
         return lambda: model.recommend(0, row, N=TOP, filter_already_liked_items=False, **options)
 
     return prepare
-
-
-def _peak_mb() -> float:
-    """The most memory this process has had so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _say(line: str) -> None:

@@ -21,7 +21,14 @@ def test_the_notebook_runs(path, tmp_path):
     if HILLSTROM.exists():
         os.environ.setdefault("NEXTBEST_HILLSTROM", str(HILLSTROM))
     try:
-        NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(tmp_path))
+        done = NotebookClient(notebook, timeout=300, kernel_name="python3").execute(
+            cwd=str(tmp_path)
+        )
+        code = [cell for cell in done.cells if cell.cell_type == "code"]
+        assert all(cell.execution_count for cell in code)
+        outputs = [output for cell in code for output in cell.outputs]
+        assert outputs
+        assert not [output for output in outputs if output.output_type == "error"]
     finally:
         del os.environ["NEXTBEST_NOTEBOOK_ROOT"]
         cloud.down(tmp_path)

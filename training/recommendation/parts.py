@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import defaultdict
 from typing import Any
 
 import msgspec
@@ -11,6 +10,7 @@ import numpy as np
 
 from training.recommendation.content import ContentSimilarity
 from training.recommendation.cooccurrence import Cooccurrence, group_matrix
+from training.recommendation.kept import Kept
 from training.recommendation.matrices import Part
 from training.recommendation.parameters import (
     BASKETS,
@@ -43,7 +43,7 @@ class Parts:
         self.neighbours = neighbours
         self.seed = seed
         self.rank = min(rank, prepared.product_count, prepared.meta["customers"])
-        self._kept: dict[str, OrderedDict[Any, Any]] = {}
+        self._kept: dict[str, Kept[Any]] = defaultdict(lambda: Kept(_KEPT))
 
     def available(self) -> tuple[str, ...]:
         """The parts that this data can fill."""
@@ -75,8 +75,8 @@ class Parts:
             BASKETS: Cooccurrence,
             CONTENT: ContentSimilarity,
         }[name]
-        return self._once(
-            name, inner, lambda: model(**settings).fit_prepared(self.prepared).matrix_
+        return self._kept[name].get(
+            inner, lambda: model(**settings).fit_prepared(self.prepared).matrix_
         )
 
     def _spectral(self, parameters: Parameters) -> Part:
@@ -90,24 +90,14 @@ class Parts:
             )
             return found, item_counts(seen)
 
-        found, counts = self._once("vectors", (inner.customer_power, inner.item_power), vectors)
-        return self._once(
-            SPECTRAL, inner, lambda: filter_of(found, counts, inner.rank, inner.item_power)
+        found, counts = self._kept["vectors"].get((inner.customer_power, inner.item_power), vectors)
+        return self._kept[SPECTRAL].get(
+            inner, lambda: filter_of(found, counts, inner.rank, inner.item_power)
         )
 
     def prior(self, half_life_days: float) -> np.ndarray:
         """The trend (products,), at most 1."""
-        return self._once(
-            "trend",
+        return self._kept["trend"].get(
             half_life_days,
             lambda: RecentPopularity(half_life_days).fit(self.prepared).prior_,
         )
-
-    def _once(self, name: str, key: Any, fit: Callable[[], Any]) -> Any:
-        kept = self._kept.setdefault(name, OrderedDict())
-        if key not in kept:
-            kept[key] = fit()
-            while len(kept) > _KEPT:
-                kept.popitem(last=False)
-        kept.move_to_end(key)
-        return kept[key]

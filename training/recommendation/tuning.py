@@ -8,10 +8,8 @@ clock: the budget is spent in nominal CPU seconds, estimated from sizes. Scores 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,6 +19,7 @@ from training.recommendation.budget import Budget, customers_within, ranks_withi
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.factors import ItemFactors, fold_in
 from training.recommendation.histories import Histories, event_weight_array, holdout_histories
+from training.recommendation.kept import Kept
 from training.recommendation.matrices import scores
 from training.recommendation.parameters import (
     HISTORY_LENGTH,
@@ -119,8 +118,10 @@ class Tuner:
             ranks=self.ranks,
             seed=configuration.search_seed,
         )
-        self._features: OrderedDict[Any, np.ndarray] = OrderedDict()
         self.pool = self._build_pool(start)
+        self._features: Kept[np.ndarray] = Kept(
+            max(16, _FEATURE_BYTES // (self.pool.codes.size * np.float32().nbytes))
+        )
         new_pool = self.pool.new_only()
         self.new_pool = new_pool if self.repeats and len(new_pool.target_rows) else None
         self.tried: set[bytes] = set()
@@ -221,7 +222,9 @@ class Tuner:
         decay = parameters.memory_decay(memory)
         events = _frozen(parameters.event_weights)
         key = (part, getattr(parameters, part), decay, parameters.history_power, events)
-        return self._once(key, lambda: self.pool.gather(self._dense(memory, part, parameters)))
+        return self._features.get(
+            key, lambda: self.pool.gather(self._dense(memory, part, parameters))
+        )
 
     def _repeat(self, parameters: Parameters) -> np.ndarray:
         times = (parameters.repeat_half_life_days, parameters.repeat_decay)
@@ -234,7 +237,7 @@ class Tuner:
                 event_weights=self._event_weights(parameters),
             ).toarray()
 
-        return self._once(key, lambda: self.pool.gather(dense))
+        return self._features.get(key, lambda: self.pool.gather(dense))
 
     def _dense(self, memory: str, part: str, parameters: Parameters) -> Dense:
         scale = np.float32(parameters.memory_scale(memory))
@@ -253,15 +256,6 @@ class Tuner:
 
     def _event_weights(self, parameters: Parameters) -> np.ndarray:
         return event_weight_array(self.train.meta["events"], parameters.event_weights)
-
-    def _once(self, key: Any, make: Callable[[], np.ndarray]) -> np.ndarray:
-        if key not in self._features:
-            self._features[key] = make()
-            most = max(16, _FEATURE_BYTES // max(1, self._features[key].nbytes))
-            while len(self._features) > most:
-                self._features.popitem(last=False)
-        self._features.move_to_end(key)
-        return self._features[key]
 
     def try_factors(self) -> None:
         """Whether re-ranking by ALS factors pays; it has to pay for a slower decision."""

@@ -47,6 +47,7 @@ def folder(tmp_path):
 
 def test_the_command_names_every_format():
     assert FORMATS == data.FORMATS
+    assert set(data._READERS) == set(FORMATS) - {"auto", "canonical", "csv"}
 
 
 def test_a_folder_of_nudges_is_read(folder):

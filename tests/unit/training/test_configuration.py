@@ -57,6 +57,8 @@ def test_a_mistake_is_named(values: dict[str, Any], message: str) -> None:
 
 def test_known_keys_pass() -> None:
     refuse_unknown_keys({"a": 1}, ["a", "b"], where="x")
+    with pytest.raises(ConfigurationError, match="unknown key 'c'"):
+        refuse_unknown_keys({"a": 1, "c": 2}, ["a", "b"], where="x")
 
 
 def test_every_default_fits_into_a_hyperparameter() -> None:
