@@ -6,6 +6,7 @@ A request is strict: an unknown field, a wrong type or a value out of bounds is 
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -213,7 +214,23 @@ def checked(request: ProductRequest) -> ProductRequest:
         raise BadRequestError("contradicts the exclusion of what was bought", path="$.buy_again")
     if request.diversity is not None:
         _check_diversity(request.diversity)
+    _check_numbers(request)
     return request
+
+
+def _check_numbers(request: ProductRequest) -> None:
+    """JSON has no NaN and no infinity, but a direct invocation's values may."""
+    explore, diversity = request.explore, request.diversity
+    numbers = {
+        "$.minimum_score": request.minimum_score,
+        "$.repeat_after_days": request.repeat_after_days,
+        "$.explore.newer_than_days": explore.newer_than_days if explore else None,
+        "$.diversity.weight": diversity.weight if diversity else None,
+        **{f"$.event_weights.{event}": w for event, w in request.event_weights.items()},
+    }
+    for path, number in numbers.items():
+        if number is not None and not math.isfinite(number):
+            raise BadRequestError(f"expected a finite number, not {number}", path=path)
 
 
 def _check_diversity(diversity: Diversity) -> None:

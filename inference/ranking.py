@@ -20,14 +20,15 @@ from inference.scores import Allowed, Scores, ordered
 class Taste:
     """A customer's factors, and what brings their scores to the scale of the matrix's.
 
-    `best` are the best candidates of all products, in order, with what both add up to.
+    `best` are the best candidates of all products, in order, with what both add up to; None where
+    the request excludes some that it would hold.
     """
 
     factors: Factors
     fold_in: FoldIn
     scale: float
     candidates: int
-    best: tuple[np.ndarray, np.ndarray]
+    best: tuple[np.ndarray, np.ndarray] | None
 
     def of(self, items: np.ndarray) -> np.ndarray:
         """What the factors add to the scores of `items`: float64 (items,)."""
@@ -39,23 +40,33 @@ class Taste:
 
 
 def find_taste(
-    factors: Factors | None, scores: Scores, history: np.ndarray, parameters: ServingParameters
+    factors: Factors | None,
+    scores: Scores,
+    history: np.ndarray,
+    *,
+    parameters: ServingParameters,
+    banned: list[int],
 ) -> Taste | None:
     """The taste of a history of distinct products, None where factors say nothing about it.
 
-    The scale comes from the customer's best candidates whatever the request's filters, so that a
-    product scores the same in every answer to the same history.
+    `scores` are those before what the request excludes, `banned`, is taken out: the scale comes
+    from the customer's best candidates whatever a request's exclusions, without what the model
+    leaves out by itself.
     """
     if factors is None or parameters.factor_weight == 0 or len(history) == 0:
         return None
+    left_out = history if parameters.exclude_seen else history[:0]
+    personal = scores.personal.copy()
+    personal[left_out] = -np.inf
     count = parameters.rerank_candidates
-    items, found = changed(scores, only=None).best(count, None)
+    items, found = changed(scores, personal=personal, only=None).best(count, None)
     fold_in = factors.fold_in(history, alpha=parameters.factor_alpha)
     told = fold_in.scores(factors.rows(items))
     scale = parameters.factor_weight * rerank_scale(found, told)
     if scale == 0.0:
         return None
-    best = ordered(items, found + scale * told)
+    same = set(banned) == set(left_out.tolist())
+    best = ordered(items, found + scale * told) if same else None
     return Taste(factors, fold_in, scale, count, best)
 
 
@@ -71,8 +82,9 @@ class Ranking:
         """Codes and scores of the `count` best allowed products, best first."""
         if self.taste is None:
             return self.scores.best(count, allowed)
-        if allowed is None and self.scores.only is None and count <= len(self.taste.best[0]):
-            items, scores = self.taste.best
+        best = self.taste.best
+        if best and allowed is None and self.scores.only is None and count <= len(best[0]):
+            items, scores = best
         else:
             items, found = self.scores.best(max(count, self.taste.candidates), allowed)
             items, scores = ordered(items, found + self.taste.of(items))

@@ -96,7 +96,7 @@ class Recommender:
         return Recommendation(
             products=self._answers(picks, question, ranking),
             unknown_products=question.unknown,
-            fallback=None if question.personal else "trend",
+            fallback=None if question.personal or not question.fills else "trend",
             empty_reason=None if picks else why_empty(request),
         )
 
@@ -109,7 +109,6 @@ class Recommender:
         ).astype(np.float64, copy=False)
         repeated, amounts = question.repeats
         personal[repeated] += amounts
-        personal[question.banned] = -np.inf
         scores = Scores(
             targets=targets,
             values=values,
@@ -122,7 +121,14 @@ class Recommender:
         )
         taste = None
         if sources.kind == "history":
-            taste = find_taste(self.factors, scores, sources.items, self.parameters)
+            taste = find_taste(
+                self.factors,
+                scores,
+                sources.items,
+                parameters=self.parameters,
+                banned=question.banned,
+            )
+        personal[question.banned] = -np.inf
         return Ranking(scores, taste, self.neighbours)
 
     def _trend(self, weight: float) -> Trend:

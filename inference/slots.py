@@ -66,9 +66,10 @@ def fill(
         items, _ = ranking.best(count, question.allowed)
         picks = [Pick(item) for item in items.tolist()]
     else:
-        picks = _Slots.of(
-            ranking, request, question=question, attributes=attributes, trend=trend
-        ).fill(count, decision_id)
+        slots = _Slots.of(
+            ranking, request, count, question=question, attributes=attributes, trend=trend
+        )
+        picks = slots.fill(count, decision_id)
     if request.decision != "next-best-product" or ranking.taste is not None:
         return picks
     impersonal = ranking.scores.personal.take([pick.item for pick in picks]) == 0
@@ -141,6 +142,7 @@ class _Slots:
         cls,
         ranking: Ranking,
         request: ProductRequest,
+        count: int,
         *,
         question: Question,
         attributes: Attributes,
@@ -156,7 +158,7 @@ class _Slots:
         falls_back = request.minimum_score is not None and ranking.scores.fills
         return cls(
             main=main,
-            trade_off=_trade_off(diversity, main, attributes, request.limit or DEFAULT_LIMIT),
+            trade_off=_trade_off(diversity, main, attributes, count),
             promoted=_narrowed(everyone, question, promoted_test),
             promoted_test=promoted_test,
             promoted_share=promotion.share if promotion else 0.0,
@@ -195,7 +197,9 @@ class _Slots:
         """A new product with probability `explore_share`, else the best; None without any."""
         best = self._best()
         pool = [item for item in self.new if self._fits(item)]
-        share = (1.0 if best is None else self.explore_share) if pool else 0.0
+        share = self.explore_share if pool else 0.0
+        if best is None and share:
+            share = 1.0
         if uniform < share:
             pick = Pick(pool[int(uniform / share * len(pool))], explored=True)
         elif best is None:

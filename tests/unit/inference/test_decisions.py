@@ -187,3 +187,52 @@ def test_factors_rerank_the_best_candidates(history: list[str], candidates: int)
     for product in answer.products:
         parts = sum(reason.contribution for reason in product.reasons)
         assert parts == pytest.approx(product.score, abs=1e-9)
+
+
+def test_a_product_scores_the_same_whatever_else_is_excluded() -> None:
+    """The scale of the factors once came from what the request had left over."""
+    shop = shop_model.shop(3, with_factors=True, factor_weight=0.7, factor_alpha=5.0)
+    history = ["p03", "p08", "p21"]
+    plain = ask(shop, history=history, limit=12).products
+    scores = {product.product_id: product.score for product in plain}
+    out = [product.product_id for product in plain[:4]]
+    rest = ask(shop, history=history, limit=8, exclude_products=out).products
+    assert [product.product_id for product in rest] == [p.product_id for p in plain[4:]]
+    for product in rest:
+        assert product.score == pytest.approx(scores[product.product_id], abs=1e-12)
+
+
+def test_a_model_that_leaves_out_what_was_seen_scales_its_factors_without_it() -> None:
+    shop = shop_model.shop(4, with_factors=True, factor_weight=0.5, exclude_seen=True)
+    history = ["p03", "p08", "p21"]
+    usual = {p.product_id: p.score for p in ask(shop, history=history, limit=8).products}
+    assert not set(history) & set(usual)
+    more = ask(shop, history=history, limit=8, exclude_products=[next(iter(usual))]).products
+    for product in more[:7]:
+        assert product.score == pytest.approx(usual[product.product_id], abs=1e-12)
+
+
+def test_what_sells_weighs_otherwise_where_what_was_seen_is_excluded() -> None:
+    shop = shop_model.shop(8, new_trend_weight=3.0)
+    history = ["p03", "p08"]
+    for fields, weight in (({}, 0.05), ({"exclude_purchased": True}, 3.0)):
+        answer = ask(shop, history=history, limit=5, **fields)
+        for product in answer.products:
+            trend = [r.contribution for r in product.reasons if r.kind == "trend"]
+            expected = weight * shop.trend[IDS.index(product.product_id)]
+            assert trend == pytest.approx([expected]) or expected == 0
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["minimum_score", "repeat_after_days"])
+def test_a_number_that_is_none_is_refused(name: str, number: float) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        ask(**{name: number})
+    assert caught.value.path == f"$.{name}"
+
+
+def test_similar_to_nothing_known_is_empty_and_falls_back_on_nothing() -> None:
+    answer = ask(decision="similar", product="nobody knows it", history=[])
+    assert answer.products == []
+    assert answer.fallback is None
+    assert answer.unknown_products == ["nobody knows it"]

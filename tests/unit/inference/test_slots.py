@@ -256,3 +256,20 @@ def test_no_rule_ever_shows_what_is_excluded(
         counts[facts.brand] += 1
     if fields.get("diversity") == {"attribute": "brand", "at_most": 1}:
         assert all(counts[brand] <= 1 for brand in BRANDS)
+
+
+def test_a_share_of_nothing_explores_nothing_even_where_nothing_else_is_left() -> None:
+    fields: dict[str, Any] = {"minimum_score": 99.0, "fallback": "none", "limit": 3}
+    new = {"where": {"price": {"min": 0}}}
+    assert ask(**fields, explore={"share": 0.0, **new}).products == []
+    explored = ask(**fields, explore={"share": 0.1, **new}).products
+    assert explored
+    assert all(product.explored for product in explored)
+
+
+def test_the_trade_off_of_a_ranked_list_reaches_all_of_it() -> None:
+    shown = [p for p, item in zip(IDS, SHOP.products, strict=True) if shop_model.is_available(item)]
+    fields: dict[str, Any] = {"decision": "rank", "products": shown}
+    answer = ask(**fields, diversity={"weight": 0.5, "attribute": "brand"})
+    assert sorted(ids(answer)) == sorted(shown)
+    assert ids(answer) != ids(ask(**fields))
