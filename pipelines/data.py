@@ -18,7 +18,15 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.adapters import FORMATS, canonical, hillstrom, online_retail, open_bandit, sequences
+from pipelines.adapters import (
+    FORMATS,
+    PUBLISHED,
+    canonical,
+    hillstrom,
+    online_retail,
+    open_bandit,
+    sequences,
+)
 from pipelines.adapters.raw import Raw
 from pipelines.pointers import newest_dataset
 from pipelines.stage import NUDGE_POLICY, RECOMMENDER, Stage
@@ -94,12 +102,24 @@ def _read(
             f"format {format!r} is unknown; expected one of {', '.join(FORMATS)}"
         )
     if path.is_dir():
-        return canonical.read_folder(path, mapping, progress=progress)
+        only = _published_in(path)
+        if only is None:
+            return canonical.read_folder(path, mapping, progress=progress)
+        path = only
     found = detect(path) if format == "auto" else format
     read = _READERS.get(found)
     if read is not None:
         return read(path, progress=progress)
     return canonical.read_file(path, mapping, progress=progress)
+
+
+def _published_in(folder: Path) -> Path | None:
+    """The one file of a publisher in a folder without canonical tables."""
+    if canonical.holds_tables(folder):
+        return None
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    found = [path for path in files if detect(path) in PUBLISHED]
+    return found[0] if len(found) == 1 else None
 
 
 def detect(path: Path) -> str:

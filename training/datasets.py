@@ -25,6 +25,7 @@ import pyarrow as pa
 from training.errors import DataQualityError, NotEnoughDataError
 
 INTERACTIONS = ("customer_id", "product_id", "event", "timestamp")
+OPTIONAL = ("value", "quantity", "session_id")
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".csv.xz", ".csv.bz2")
 _COMPRESSIONS: dict[str, Any] = {".gz": "gzip", ".xz": "xz", ".bz2": "bz2"}
 MINIMUM_CUSTOMERS = 20
@@ -32,6 +33,8 @@ MINIMUM_PRODUCTS = 5
 FUTURE_TOLERANCE = timedelta(days=1)
 _EXAMPLES = 3
 _EXACT_FLOAT = 2.0**53  # above it not every whole number has a float of its own
+_NO_TIME = "not a time; expected ISO 8601 or epoch seconds"
+_EARLIEST = pd.Timestamp(0, tz="UTC")
 _FIRST_EPOCH = 1e8  # seconds: 1973; a smaller number is a date like 20240101
 
 
@@ -105,6 +108,8 @@ def read_table(path: Path, *, progress: Callable[[float], None] = _ignore) -> pd
     `progress` is told the share read so far. Raises `DataQualityError` for a file that is empty,
     truncated, or not what its name says.
     """
+    if path.name.endswith((".json", ".jsonl", ".xlsx", ".zip", ".txt", ".tsv")):
+        raise DataQualityError(f"{path.name}: not a format we read; expected {', '.join(SUFFIXES)}")
     try:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, progress)
     except pd.errors.EmptyDataError as error:
@@ -142,6 +147,11 @@ def require_columns(frame: pd.DataFrame, wanted: tuple[str, ...], *, table: str)
         if column in frame.columns:
             continue
         names = [str(name) for name in frame.columns]
+        if len(names) == 1 and (separators := set(";\t|") & set(names[0])):
+            raise DataQualityError(
+                f"{table}: the header is one column, {names[0]!r}; it seems to be divided by "
+                f"{separators.pop()!r}. Save the file with commas"
+            )
         near = difflib.get_close_matches(column, names, n=1, cutoff=0.4)
         theirs = near[0] if near else "THEIRS"
         raise DataQualityError(
@@ -186,21 +196,35 @@ def ids(frame: pd.DataFrame, column: str, *, table: str) -> pd.Series:
 def times(frame: pd.DataFrame, column: str, *, table: str, now: datetime) -> pd.Series:
     """A column of times as UTC. Epoch seconds or milliseconds, or ISO 8601 text.
 
-    Refuses what cannot be parsed and what lies in the future.
+    Refuses what cannot be parsed, what lies in the future and what no shop can have recorded.
     """
+    parsed = _parsed_times(frame[column])
+    refuse(frame, parsed.isna(), table=table, column=column, rule=_NO_TIME)
+    future = parsed > pd.Timestamp(now) + FUTURE_TOLERANCE
+    refuse(frame, future, table=table, column=column, rule=f"in the future (now is {now:%F %T})")
+    refuse(frame, parsed < _EARLIEST, table=table, column=column, rule="before 1970")
+    return parsed.astype("datetime64[us, UTC]")
+
+
+def optional_times(frame: pd.DataFrame, column: str, *, table: str) -> pd.Series:
+    """The same where a time may be missing and may lie in the future, as of an offer."""
     values = frame[column]
+    given = values.notna() & (values.astype(str).str.strip() != "")
+    parsed = pd.Series(pd.NaT, index=frame.index, dtype="datetime64[us, UTC]")
+    if given.any():
+        parsed[given] = _parsed_times(values[given]).astype("datetime64[us, UTC]")
+    refuse(frame, parsed.isna() & given, table=table, column=column, rule=_NO_TIME)
+    return parsed
+
+
+def _parsed_times(values: pd.Series) -> pd.Series:
+    """UTC times, NaT where there is none to be read. All of a column are of one kind."""
     numbers = pd.to_numeric(values, errors="coerce") if not _is_time(values) else None
     if numbers is not None and numbers.notna().all() and numbers.median() >= _FIRST_EPOCH:
         unit = "ms" if numbers.median() > 1e11 else "s"
-        parsed = pd.to_datetime(numbers, unit=unit, utc=True, errors="coerce")
-    else:
-        dates = values.astype(str) if numbers is not None else values  # 20240101 is a date
-        parsed = pd.to_datetime(dates, utc=True, errors="coerce", format="ISO8601")
-    rule = "not a time; expected ISO 8601 or epoch seconds"
-    refuse(frame, parsed.isna(), table=table, column=column, rule=rule)
-    future = parsed > pd.Timestamp(now) + FUTURE_TOLERANCE
-    refuse(frame, future, table=table, column=column, rule=f"in the future (now is {now:%F %T})")
-    return parsed.astype("datetime64[us, UTC]")
+        return pd.to_datetime(numbers, unit=unit, utc=True, errors="coerce")
+    dates = values.astype(str) if numbers is not None else values  # 20240101 is a date
+    return pd.to_datetime(dates, utc=True, errors="coerce", format="ISO8601")
 
 
 def _is_time(values: pd.Series) -> bool:
@@ -283,6 +307,8 @@ def _products(raw: pd.DataFrame) -> pd.DataFrame:
     frame["product_id"] = ids(raw, "product_id", table="products")
     if "price" in frame.columns:
         frame["price"] = numbers(raw, "price", table="products")
+    for column in {"available_from", "available_until"} & set(frame.columns):
+        frame[column] = optional_times(raw, column, table="products")
     for column in frame.columns:
         if holds_lists(frame[column]):
             frame[column] = tags(frame, column, table="products")

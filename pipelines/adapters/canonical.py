@@ -9,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.adapters.raw import Raw
-from training.datasets import INTERACTIONS, SUFFIXES, holds_lists, read_table
+from training.datasets import INTERACTIONS, OPTIONAL, SUFFIXES, holds_lists, read_table
 from training.errors import DataQualityError
 from training.nudge.tables import NUDGES, read_guardrails
 
 TAGS_SUFFIX = "_tags"
+_MAPPABLE = (*dict.fromkeys((*INTERACTIONS, *OPTIONAL, *NUDGES, "eligible")),)
 TABLES = ("interactions", "products", "customers", "nudges", "actions")
 
 
@@ -24,11 +25,8 @@ def read_folder(
 
     A mapping is for interactions, or for nudges where there are no interactions.
     """
-    tables = {}
-    for table in TABLES:
-        found = [p for suffix in SUFFIXES if (p := folder / f"{table}{suffix}").exists()]
-        if found:
-            tables[table] = read_table(found[0], progress=progress)
+    paths = {table: _file_of(folder, table) for table in TABLES}
+    tables = {t: read_table(path, progress=progress) for t, path in paths.items() if path}
     main = next((name for name in ("interactions", "nudges") if name in tables), None)
     if main is None:
         raise DataQualityError(
@@ -39,6 +37,16 @@ def read_folder(
     if "products" in tables:
         tables["products"] = _with_tags(tables["products"])
     return Raw(tables=tables, guardrails=read_guardrails(folder))
+
+
+def holds_tables(folder: Path) -> bool:
+    """Whether any table of ours is in the folder."""
+    return any(_file_of(folder, table) for table in TABLES)
+
+
+def _file_of(folder: Path, table: str) -> Path | None:
+    found = [path for suffix in SUFFIXES if (path := folder / f"{table}{suffix}").exists()]
+    return found[0] if found else None
 
 
 def read_file(path: Path, mapping: Mapping[str, str], *, progress: Callable[[float], None]) -> Raw:
@@ -58,6 +66,11 @@ def _with_tags(products: pd.DataFrame) -> pd.DataFrame:
 def apply_mapping(frame: pd.DataFrame, mapping: Mapping[str, str]) -> pd.DataFrame:
     """Rename `theirs` to ours; `:value` makes a constant column. `event` defaults to purchase."""
     frame = frame.copy()
+    for ours in mapping:
+        if ours not in _MAPPABLE and not ours.startswith("context_"):
+            near = difflib.get_close_matches(ours, _MAPPABLE, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"ours are {', '.join(_MAPPABLE)}"
+            raise DataQualityError(f"--map {ours}=…: no column of ours; {hint}")
     for ours, theirs in mapping.items():
         if theirs.startswith(":"):
             frame[ours] = theirs[1:]

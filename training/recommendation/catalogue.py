@@ -53,7 +53,7 @@ def catalogue(
 
 def _attribute(name: str, column: pd.Series) -> dict[str, Any] | None:
     if name in _TIMES:
-        moments = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
+        moments = pd.to_datetime(column, utc=True)
         return {"type": "time", "codes": [None if pd.isna(m) else m.timestamp() for m in moments]}
     if column.map(lambda value: isinstance(value, list | tuple | np.ndarray)).any():
         return _tags(column)

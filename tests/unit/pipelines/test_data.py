@@ -194,3 +194,50 @@ def test_progress_rises_to_the_end_while_the_file_is_read(csv):
     assert shares == sorted(shares)
     assert len({share for what, share in told if what == "reading events.csv"}) > 3
     assert told[-1][0] == "checking 20,180 rows"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("events.json", '{"broken"', "not a format we read"),
+        ("events.csv", many().replace(",", ";"), "divided by ';'.*Save the file with commas"),
+        ("events.csv", many().replace("2026-01-03", "1026-01-03", 1), "timestamp: before 1970"),
+    ],
+)
+def test_what_looks_like_another_file_is_said_to_be_one(csv, name, text, words):
+    with pytest.raises(DataQualityError, match=words):
+        read(csv(text, name))
+
+
+def test_a_mapping_to_no_column_of_ours_is_refused(csv):
+    with pytest.raises(DataQualityError, match=r"--map custmer_id=.*did you mean 'customer_id'"):
+        read(csv(many()), mapping={"custmer_id": "customer_id"})
+
+
+def test_a_folder_with_one_published_file_is_that_file(tmp_path):
+    lines = "".join(
+        f"{user} {' '.join(str((user + i) % 9) for i in range(6))}\n" for user in range(30)
+    )
+    (tmp_path / "sequences.txt").write_text(lines)
+    assert read(tmp_path).profile["ordered_by"] == "position"
+    (tmp_path / "more.txt").write_text(lines)
+    with pytest.raises(DataQualityError, match=r"no interactions\.parquet"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("moment", ["4102444800", "4102444800000", "2100-01-01T00:00:00Z"])
+def test_an_offer_may_begin_in_the_future_in_any_form_of_time(tmp_path, moment):
+    (tmp_path / "interactions.csv").write_text(many())
+    rows = [f"p{j},{moment if j == 1 else ''}" for j in range(1, 7)]
+    (tmp_path / "products.csv").write_text("product_id,available_from\n" + "\n".join(rows) + "\n")
+    begins = read(tmp_path).products["available_from"]
+    # A column is of one kind: with gaps it still is.
+    assert begins[0] == pd.Timestamp("2100-01-01", tz="UTC")
+    assert begins[1:].isna().all()
+
+
+def test_an_offer_that_begins_at_no_time_is_refused(tmp_path):
+    (tmp_path / "interactions.csv").write_text(many())
+    (tmp_path / "products.csv").write_text("product_id,available_from\np1,soon\n")
+    with pytest.raises(DataQualityError, match=r"products\.available_from: not a time.*'soon'"):
+        read(tmp_path)
