@@ -22,7 +22,8 @@ class RecommenderConfiguration(msgspec.Struct, frozen=True):
     - `neighbours`: how many neighbours of each product the model keeps.
     - `factors`: size of the factors that may re-rank the candidates; 0 is without.
     - `tuning_customers`, `evaluation_customers`: at most so many, drawn with the seed.
-    - `gate_margin`: by how much NDCG@k must exceed the better baseline, absolute.
+    - `gate_margin`: how far NDCG@k must at least be above the better baseline, absolute; at 0 a
+      model as good as the baseline passes.
     - `champion_tolerance`: by how much NDCG@k may fall short of the champion, absolute.
     - `gate_coverage`: least share of the catalogue that appears in somebody's top k.
     - `purchase_event`: the event that counts as bought, and is predicted where it occurs.

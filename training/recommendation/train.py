@@ -30,6 +30,7 @@ from training.recommendation.tuning import Trial, tune
 
 HOLDOUT = "holdout"
 TRIALS = "trials.json"
+_TRIALS_A_CHECKPOINT = 10
 
 
 def run(job: Job) -> None:
@@ -44,28 +45,38 @@ def run(job: Job) -> None:
 
 
 def _tuned(job: Job, prepared: Prepared, configuration: RecommenderConfiguration) -> Parameters:
-    """Tuned parameters; a checkpoint of them spares a restarted job the search."""
-    checkpoint = job.checkpoints / "parameters.json"
-    if checkpoint.exists():
-        job.log("resumed from a checkpoint")
-        return msgspec.json.decode(checkpoint.read_bytes(), type=Parameters)
+    """Tuned parameters. What a killed job had tried is known to the one that replaces it: the
+    search takes the same way, and does not measure it again."""
+    checkpoint = job.checkpoints / TRIALS
+    known = _read_trials(checkpoint)
+    if known:
+        job.log("resumed from a checkpoint", trials=len(known))
     trials: list[Trial] = []
 
     def report(trial: Trial) -> None:
         trials.append(trial)
         job.metric("validation_ndcg", trial.ndcg)
+        if len(trials) > len(known) and len(trials) % _TRIALS_A_CHECKPOINT == 0:
+            _write_trials(checkpoint, trials)
 
-    best = tune(prepared, configuration, report=report)
-    job.log(
-        "tuned",
-        trials=len(trials),
-        ndcg=round(best.ndcg, 5),
-        **msgspec.to_builtins(best.parameters),
-    )
+    best = tune(prepared, configuration, report=report, known=known)
+    chosen = msgspec.to_builtins(best.parameters)
+    job.log("tuned", trials=len(trials), ndcg=round(best.ndcg, 5), **chosen)
     job.metric("best_validation_ndcg", best.ndcg)
-    (job.extra_output / TRIALS).write_bytes(msgspec.json.encode(trials))
-    checkpoint.write_bytes(msgspec.json.encode(best.parameters))
+    for path in (job.extra_output / TRIALS, checkpoint):
+        _write_trials(path, trials)
     return best.parameters
+
+
+def _read_trials(path: Path) -> list[Trial]:
+    return msgspec.json.decode(path.read_bytes(), type=list[Trial]) if path.exists() else []
+
+
+def _write_trials(path: Path, trials: list[Trial]) -> None:
+    """In one step: a job may be killed while it writes."""
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.encode(trials))
+    partial.replace(path)
 
 
 def write_model(

@@ -8,11 +8,12 @@ clock: the budget is spent in nominal CPU seconds, estimated from sizes. Scores 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from inference.factors import SCALE_BY_BEST
 from training.recommendation.budget import Budget, customers_within, ranks_within
@@ -67,8 +68,17 @@ class Trial:
 Report = Callable[[Trial], None]
 
 
-def tune(prepared: Prepared, configuration: RecommenderConfiguration, *, report: Report) -> Trial:
-    """The best trial on the validation window; `report` hears of every one."""
+def tune(
+    prepared: Prepared,
+    configuration: RecommenderConfiguration,
+    *,
+    report: Report,
+    known: Sequence[Trial] = (),
+) -> Trial:
+    """The best trial on the validation window; `report` hears of every one.
+
+    `known` are trials of the same search on the same data, which are not measured again.
+    """
     train = prepared.take(prepared.split == TRAIN)
     histories = holdout_histories(
         prepared,
@@ -78,7 +88,7 @@ def tune(prepared: Prepared, configuration: RecommenderConfiguration, *, report:
         seed=configuration.seed,
     )
     budget = Budget(train, len(histories), configuration.budget_seconds)
-    tuner = Tuner(train, histories, configuration, budget=budget, report=report)
+    tuner = Tuner(train, histories, configuration, budget=budget, report=report, known=known)
     tuner.search()
     tuner.try_factors()
     return tuner.best
@@ -95,7 +105,9 @@ class Tuner:
         *,
         budget: Budget,
         report: Report,
+        known: Sequence[Trial] = (),
     ) -> None:
+        self.known = {_key(trial.parameters): trial for trial in known}
         self.train, self.histories, self.report = train, histories, report
         self.configuration, self.budget = configuration, budget
         self.ranks = ranks_within(budget)
@@ -177,7 +189,7 @@ class Tuner:
         return any(self._try(move, candidate) for candidate in candidates)
 
     def _try(self, move: Move, candidate: Parameters) -> bool:
-        key = msgspec.json.encode(candidate, order="sorted")
+        key = _key(candidate)
         cost = self.budget.of(move, candidate)
         if key in self.tried or not self.budget.allows(cost):
             return False
@@ -191,7 +203,10 @@ class Tuner:
         return better
 
     def trial(self, change: str, parameters: Parameters) -> Trial:
-        """Scores the validation customers with these parameters."""
+        """What these parameters give the validation customers."""
+        before = self.known.get(_key(parameters))
+        if before is not None:
+            return before
         found, k = self.blend(parameters), self.configuration.k
         if parameters.exclude_seen or self.new_pool is None:
             excluding = parameters.exclude_seen
@@ -263,21 +278,34 @@ class Tuner:
         if not self.configuration.factors or 2 * cost > self.budget.seconds / 3:
             return
         best, pool = self.best, self.pool
+        candidates = [replace(best.parameters, factor_weight=weight) for weight in FACTOR_WEIGHTS]
+        if all(_key(candidate) in self.known for candidate in candidates):
+            self._keep_best([self.known[_key(candidate)] for candidate in candidates], best)
+            return
         model = ItemFactors(self.configuration.factors, random_state=self.configuration.seed)
         model.fit(self.train)
         base = _per_customer(self.blend(best.parameters), pool, best.parameters)
         found = pool.gather(lambda block: fold_in(block, model) @ model.item_factors_.T)
         found = _per_customer(found, pool, best.parameters)
-        for weight in FACTOR_WEIGHTS:
-            parameters = msgspec.structs.replace(best.parameters, factor_weight=weight)
-            ndcg = pool.ndcg(
-                base + np.float32(weight) * found,
-                k=self.configuration.k,
-                exclude_seen=parameters.exclude_seen,
+        trials = [
+            Trial(
+                "factor_weight",
+                candidate,
+                pool.ndcg(
+                    base + np.float32(candidate.factor_weight) * found,
+                    k=self.configuration.k,
+                    exclude_seen=candidate.exclude_seen,
+                ),
+                best.new_ndcg,
             )
-            trial = Trial("factor_weight", parameters, ndcg, best.new_ndcg)
+            for candidate in candidates
+        ]
+        self._keep_best(trials, best)
+
+    def _keep_best(self, trials: list[Trial], without: Trial) -> None:
+        for trial in trials:
             self.report(trial)
-            if trial.value > max(self.best.value, best.value * FACTOR_GAIN):
+            if trial.value > max(self.best.value, without.value * FACTOR_GAIN):
                 self.best = trial
 
 
@@ -291,6 +319,10 @@ def _per_customer(values: np.ndarray, pool: Pool, parameters: Parameters) -> np.
     top = -np.partition(-masked, count - 1, axis=1)[:, :count]
     level = np.where(np.isfinite(top), top, 0.0).mean(axis=1)
     return values / np.maximum(level, 1e-9)[:, None]
+
+
+def _key(parameters: Parameters) -> bytes:
+    return msgspec.json.encode(parameters, order="sorted")
 
 
 def _frozen(weights: dict[str, float]) -> tuple[tuple[str, float], ...]:

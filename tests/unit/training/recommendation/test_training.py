@@ -1,7 +1,9 @@
 """Splits, parts, metrics, tuning and the artefact of the recommender."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,8 +12,10 @@ import scipy.sparse as sp
 from inference.contracts import ProductRequest
 from inference.factors import Factors, factor_arrays
 from inference.recommender import Recommender
+from training.configuration import to_strings
 from training.datasets import build_dataset
 from training.errors import NotEnoughDataError
+from training.job import Job
 from training.recommendation.budget import Budget
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.cooccurrence import Cooccurrence
@@ -25,14 +29,15 @@ from training.recommendation.prepare import (
     TEST,
     TRAIN,
     VALIDATION,
+    Prepared,
     load,
     prepare,
     save,
     split_by_order,
     split_by_time,
 )
-from training.recommendation.train import write_model
-from training.recommendation.tuning import Tuner, tune
+from training.recommendation.train import TRIALS, run, write_model
+from training.recommendation.tuning import Trial, Tuner, tune
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 CONFIGURATION = RecommenderConfiguration(tuning_customers=40, k=5, budget_seconds=60)
@@ -167,6 +172,46 @@ def test_tuning_and_the_artefact_are_the_same_every_time(prepared, tmp_path):
         )
     one = {p.name: p.read_bytes() for p in (tmp_path / "one").iterdir()}
     assert one == {p.name: p.read_bytes() for p in (tmp_path / "two").iterdir()}
+
+
+def job_of(root: Path, prepared: Prepared) -> Job:
+    folder = root / "input" / "data" / "prepared"
+    folder.mkdir(parents=True)
+    save(prepared, folder)
+    settings = to_strings(CONFIGURATION)
+    return Job("recommendation.train", root, settings, "acme", "r", "2026-01-01T00:00:00Z")
+
+
+def test_a_killed_job_s_trials_are_not_measured_again_and_change_nothing(
+    prepared, tmp_path, capsys
+):
+    whole = job_of(tmp_path / "whole", prepared)
+    run(whole)
+    assert "resumed" not in capsys.readouterr().out
+    trials = msgspec.json.decode((whole.checkpoints / TRIALS).read_bytes(), type=list[Trial])
+    resumed = job_of(tmp_path / "resumed", prepared)
+    (resumed.checkpoints / TRIALS).write_bytes(msgspec.json.encode(trials[:25]))
+    run(resumed)
+    log = capsys.readouterr().out
+    assert '"trials": 25' in log
+    assert "best_validation_ndcg=" in log
+    for name in ("model", "output/data"):
+        one, other = (
+            {p.relative_to(r / name): p.read_bytes() for p in (r / name).rglob("*") if p.is_file()}
+            for r in (whole.root, resumed.root)
+        )
+        assert one == other
+    assert (resumed.extra_output / TRIALS).exists()
+
+
+def test_known_trials_are_taken_at_their_word(prepared):
+    """So it shows that they are not measured again."""
+    first: list[Trial] = []
+    tune(prepared, CONFIGURATION, report=first.append)
+    told = list(first)
+    told[3] = Trial(told[3].change, told[3].parameters, 9.0)
+    best = tune(prepared, CONFIGURATION, report=lambda trial: None, known=told)
+    assert best.ndcg == 9.0
 
 
 def test_prepared_data_survives_the_disk(prepared, tmp_path):
