@@ -15,6 +15,7 @@ from typing import Any
 from pipelines.errors import DecisionError
 
 _FILTER = re.compile(r"(?P<name>[^=<>!]+)(?P<sign>>=|<=|!=|=)(?P<value>.*)", re.DOTALL)
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _KINDS = {"=": "in", "!=": "not", ">=": "min", "<=": "max"}
 
 
@@ -37,19 +38,27 @@ def filters(texts: Iterable[str]) -> dict[str, Any]:
         if kind in ("in", "not"):
             condition.setdefault(kind, []).extend(_readings(value))
         else:
-            condition[kind] = _number(value) if _is_number(value) else value
+            bound = _number(value) if _is_number(value) else value
+            condition[kind] = _tighter(kind, condition.get(kind), bound)
     return {
         name: condition["in"] if set(condition) == {"in"} else condition
         for name, condition in found.items()
     }
 
 
+def _tighter(kind: str, known: Any, bound: Any) -> Any:
+    """Of two bounds of an attribute, the one that lets less through: both must hold."""
+    if known is None or isinstance(known, str) != isinstance(bound, str):
+        return bound
+    return max(known, bound) if kind == "min" else min(known, bound)
+
+
 def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[+-]?\d+(\.\d+)?", text) is not None
+    return _NUMBER.fullmatch(text) is not None
 
 
 def _number(text: str) -> int | float:
-    return float(text) if "." in text else int(text)
+    return int(text) if text.lstrip("+-").isdecimal() else float(text)
 
 
 def _readings(text: str) -> list[str | int | float]:

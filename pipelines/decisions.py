@@ -27,9 +27,11 @@ def decide(
     client = client or stage.client("lambda")
     function = stage.function(tenant, decision)
     try:
-        reply = client.invoke(
-            FunctionName=function, Qualifier=LIVE, Payload=json.dumps(request).encode()
-        )
+        payload = json.dumps(request, allow_nan=False).encode()
+    except ValueError as error:
+        raise DecisionError("JSON has no NaN and no infinity; give finite numbers") from error
+    try:
+        reply = client.invoke(FunctionName=function, Qualifier=LIVE, Payload=payload)
     except client.exceptions.ResourceNotFoundException as error:
         raise DecisionError(_why_not_there(stage, tenant, decision)) from error
     answer = json.loads(reply["Payload"].read() or b"null")

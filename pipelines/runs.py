@@ -205,8 +205,18 @@ def start_run(stage: Stage, request: RunRequest, *, now: datetime | None = None)
 
 
 def retry_run(stage: Stage, name: str, *, now: datetime | None = None) -> str:
-    """Start a new run with the input of an earlier one: same data, same configuration."""
+    """Start a new run with the input of an earlier one: same data, same configuration.
+
+    Raises `RunError` for a run that goes on or was released.
+    """
     earlier = show_run(stage, name)
+    if not earlier.has_ended:
+        raise RunError(f"{name} is still running; nextbest runs watch {name} shows it")
+    if earlier.outcome == "released":
+        raise RunError(
+            f"{name} was released: there is nothing to try again. "
+            f"nextbest train {earlier.kind} --tenant {earlier.tenant} starts another run"
+        )
     now = now or datetime.now(UTC)
     fresh = run_name(earlier.kind, now)
     payload = _stamped(earlier.input, fresh, now=now)

@@ -23,7 +23,7 @@ from pipelines.console import (
     print_json,
 )
 from pipelines.stacks import require_tenant
-from pipelines.stage import open_stage
+from pipelines.stage import check_tenant, open_stage
 
 _SHOWN = 8
 app = typer.Typer(help="A tenant's data: import, list.", no_args_is_help=True)
@@ -47,6 +47,7 @@ def import_(
     """Check a file or folder and make it the tenant's newest data set."""
     from pipelines import data  # pulls in pandas
 
+    check_tenant(tenant)
     mapping = parse_assignments(map_, option="--map", example="customer_id=user")
     with _progress() as progress:
         if dry_run:

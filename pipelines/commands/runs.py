@@ -17,6 +17,7 @@ from pipelines.console import JsonOption, StageOption, console, print_json
 from pipelines.errors import RunError
 from pipelines.jobs import JobView, last_log_line
 from pipelines.runs import RunView, StateView, list_runs, retry_run, show_run, stop_run
+from pipelines.stacks import require_tenant
 from pipelines.stage import Stage, open_stage
 from pipelines.workspace import Run
 
@@ -33,7 +34,10 @@ def list_(
     stage: StageOption = None,
 ) -> None:
     """The newest runs and how they ended."""
-    views = list_runs(open_stage(stage), tenant=tenant, limit=limit)
+    where = open_stage(stage)
+    if tenant is not None:
+        require_tenant(where, tenant)
+    views = list_runs(where, tenant=tenant, limit=limit)
     if as_json:
         print_json([{**asdict(view), "summary": view.summary} for view in views])
         return

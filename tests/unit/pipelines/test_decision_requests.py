@@ -95,3 +95,18 @@ def test_notes_say_who_answered_and_what_was_odd() -> None:
         "fallback: trend",
         "no products: because",
     ]
+
+
+def test_of_two_bounds_the_tighter_holds() -> None:
+    assert requests.filters(["price>=30", "price>=0", "price<=90", "price<=50"]) == {
+        "price": {"min": 30, "max": 50}
+    }
+
+
+def test_a_number_may_have_an_exponent() -> None:
+    assert requests.weights(["purchase=1e-3"]) == {"purchase": 0.001}
+
+
+def test_a_superscript_is_no_number() -> None:
+    with pytest.raises(DecisionError, match="no quota"):
+        requests.quota("category=²")

@@ -1,14 +1,15 @@
 """Names, inputs and causes of runs."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pipelines.configuration import RunConfiguration, StageConfiguration, with_tuning
-from pipelines.errors import RunError, ScheduleError, TenantError
+from pipelines.errors import RunError, ScheduleError, StageError, TenantError
 from pipelines.runs import (
     RunRequest,
+    _stamped,
     execution_input,
     machine_of,
     readable_cause,
@@ -167,3 +168,19 @@ def test_tuning_beyond_the_services_limits_is_refused(jobs, parallel):
 def test_a_tenant_that_cannot_name_resources_is_refused(name):
     with pytest.raises(TenantError):
         check_tenant(name)
+
+
+def test_a_kind_of_model_that_there_is_none_of_is_named():
+    with pytest.raises(StageError, match=r"'recomender'.*recommender, nudge-policy"):
+        STAGE.dataset_pointer("acme", "recomender")
+
+
+def test_a_stamp_stands_in_every_form_that_jobs_read():
+    given = execution_input(STAGE, request(), dataset="d", now=NOW, name="n")
+    again = _stamped(given, "m", now=NOW + timedelta(days=1))
+    assert again["run"] == again["hyperparameters"]["run"] == "m"
+    assert again["environment"]["NEXTBEST_RUN"] == "m"
+    assert again["environment"]["NEXTBEST_STARTED_AT"] == again["started_at"]
+    assert again["started_at"] == "2026-11-25T00:19:04Z"
+    assert again["tenant"] == "acme"
+    assert again["dataset"] == "d"
