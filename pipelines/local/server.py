@@ -6,11 +6,14 @@ Started by `pipelines.local.cloud` as `python -m pipelines.local.server FOLDER P
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 import threading
 from pathlib import Path
+
+import psutil
 
 SAVE_SECONDS = 3.0
 
@@ -27,7 +30,7 @@ def main(folder: Path, port: int) -> None:
     without = os.environ.get("NEXTBEST_WITHOUT_CORRECTIONS", "")
     corrections.install(without=frozenset(without.split(",")))
     stopping = threading.Event()
-    threading.Thread(target=_save_regularly, args=(stopping,), daemon=True).start()
+    threading.Thread(target=_save_regularly, args=(folder, stopping), daemon=True).start()
     configuration = Config()
     configuration.bind = [f"127.0.0.1:{port}"]
     configuration.keep_alive_timeout = 75
@@ -50,13 +53,36 @@ async def _serve(serve, app, configuration, service, stopping: threading.Event) 
     await serve(app, configuration, shutdown_trigger=shutdown)
 
 
-def _save_regularly(stopping: threading.Event) -> None:
-    """So that a killed server loses seconds, not everything."""
+def _save_regularly(folder: Path, stopping: threading.Event) -> None:
+    """So that a killed server loses seconds, not everything.
+
+    A server whose folder was removed has nobody to serve: it ends at once, and leaves nothing for
+    a stage that is made in the same place.
+    """
     from ministack import app as ministack
     from ministack.core.persistence import save_all
 
+    own = _identity(folder)
     while not stopping.wait(SAVE_SECONDS):
+        if _identity(folder) != own:
+            _abandon()
         save_all(ministack._build_persistence_save_dict())
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Which folder it is, whatever stands at its path now."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _abandon() -> None:
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+    os._exit(1)  # not in order: that would save
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import tarfile
@@ -72,6 +73,18 @@ def test_a_lost_record_does_not_make_a_second_server(root, lost):
     (root / ".nextbest" / "server.json").unlink()
     assert cloud.down(root)
     assert not psutil.pid_exists(second.pid)
+
+
+def test_a_stage_whose_folder_was_removed_ends_and_leaves_nothing_for_the_next(root):
+    """`rm -rf` of a checkout, and a fresh clone in its place, once met the old one's models."""
+    first = cloud.up(root)
+    open_stage("local", root=root).client("s3").create_bucket(Bucket="old")
+    shutil.rmtree(root / ".nextbest")
+    psutil.Process(first.pid).wait(timeout=15)
+    assert not psutil.pid_exists(first.pid)
+    assert not (root / ".nextbest").exists()
+    cloud.up(root)
+    assert open_stage("local", root=root).client("s3").list_buckets()["Buckets"] == []
 
 
 def test_two_folders_do_not_disturb_each_other(root, local_stage):
