@@ -135,34 +135,47 @@ def _processing(client: Any, name: str) -> JobView:
 
 def job_log(stage: Stage, job: JobView) -> Iterator[tuple[datetime, str]]:
     """A job's log so far, oldest first, as time and message. Empty before its first line."""
-    if job.type not in _LOG_GROUPS:
-        return
     client = stage.client("logs")
-    pages = client.get_paginator("filter_log_events").paginate(
-        logGroupName=_LOG_GROUPS[job.type], logStreamNamePrefix=f"{job.name}/"
-    )
-    try:
-        for event in (event for page in pages for event in page["events"]):
-            at = datetime.fromtimestamp(event["timestamp"] / 1000).astimezone()
-            yield at, event["message"].rstrip()
-    except client.exceptions.ResourceNotFoundException:
-        return
+    for stream in _streams(client, job):
+        token: dict[str, str] = {}
+        while True:
+            page = client.get_log_events(**stream, **token, startFromHead=True)
+            yield from (_line(event) for event in page["events"])
+            # The service gives the same token again where there is no more.
+            if page["nextForwardToken"] == token.get("nextToken") or not page["events"]:
+                break
+            token = {"nextToken": page["nextForwardToken"]}
 
 
 def last_log_line(stage: Stage, job: JobView) -> str | None:
-    """The newest line a job has logged, without reading the rest."""
-    client, group = stage.client("logs"), _LOG_GROUPS.get(job.type)
+    """The newest line a job has logged."""
+    client = stage.client("logs")
+    newest = [
+        _line(event)
+        for stream in _streams(client, job)
+        for event in client.get_log_events(**stream, limit=1)["events"]
+    ]
+    return max(newest)[1] if newest else None
+
+
+def _streams(client: Any, job: JobView) -> list[dict[str, str]]:
+    """The log streams of a job, one a machine, as what names them to the service.
+
+    Not `filter_log_events` with a prefix: the emulator gives every job's lines for it.
+    """
+    group = _LOG_GROUPS.get(job.type)
     if group is None:
-        return None
+        return []
+    pages = client.get_paginator("describe_log_streams").paginate(
+        logGroupName=group, logStreamNamePrefix=f"{job.name}/"
+    )
     try:
-        streams = client.describe_log_streams(
-            logGroupName=group, logStreamNamePrefix=f"{job.name}/"
-        )["logStreams"]
+        names = [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
     except client.exceptions.ResourceNotFoundException:
-        return None
-    for stream in streams[-1:]:
-        events = client.get_log_events(
-            logGroupName=group, logStreamName=stream["logStreamName"], limit=1, startFromHead=False
-        )["events"]
-        return str(events[-1]["message"]).rstrip() if events else None
-    return None
+        return []
+    return [{"logGroupName": group, "logStreamName": name} for name in names]
+
+
+def _line(event: dict[str, Any]) -> tuple[datetime, str]:
+    at = datetime.fromtimestamp(event["timestamp"] / 1000).astimezone()
+    return at, event["message"].rstrip()

@@ -112,6 +112,8 @@ def watch_to_end(run: Run) -> RunView:
             f"or end it with: nextbest runs stop {run.name}"
         )
         raise typer.Exit(130) from None
+    if not console.is_terminal:
+        console.print()  # in a file, what was live ends without its line's end
     if view is None or view.outcome is None:
         raise typer.Exit(1)
     try:

@@ -222,3 +222,24 @@ def test_the_last_log_line_is_the_newest(local_stage):
     lines = [line for _, line in job_log(local_stage, job)]
     assert lines
     assert last_log_line(local_stage, job) == lines[-1]
+
+
+def test_a_job_s_log_is_its_own(local_stage):
+    """Jobs share a log group; their lines were once told as each other's."""
+    for name in ("speaks", "speaks-too"):
+        run_job(local_stage, name, "work")
+    client = local_stage.client("logs")
+    for name in ("speaks", "speaks-too"):
+        job = next(job for job in find_jobs(local_stage, name) if job.name == name)
+        found = [line for _, line in job_log(local_stage, job)]
+        stream = next(
+            stream["logStreamName"]
+            for stream in client.describe_log_streams(logGroupName="/aws/sagemaker/TrainingJobs")[
+                "logStreams"
+            ]
+            if stream["logStreamName"].startswith(f"{name}/")
+        )
+        own = client.get_log_events(
+            logGroupName="/aws/sagemaker/TrainingJobs", logStreamName=stream, startFromHead=True
+        )["events"]
+        assert found == [event["message"].rstrip() for event in own]
