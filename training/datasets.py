@@ -51,7 +51,7 @@ class Dataset:
 
 def read_dataset(folder: Path) -> Dataset:
     """Read a canonical folder that `nextbest data import` wrote. Raises `DataQualityError`."""
-    interactions = read_table(_table_path(folder, "interactions"))
+    interactions = _required(folder, "interactions")
     require_columns(interactions, INTERACTIONS, table="interactions")
     profile_path = folder / "profile.json"
     return Dataset(
@@ -63,18 +63,24 @@ def read_dataset(folder: Path) -> Dataset:
     )
 
 
-def _table_path(folder: Path, table: str) -> Path:
-    found = [p for suffix in SUFFIXES if (p := folder / f"{table}{suffix}").exists()]
-    if not found:
+def find_table(folder: Path, table: str) -> Path | None:
+    """The file of a table in a folder, whatever its suffix; None where there is none."""
+    found = [path for suffix in SUFFIXES if (path := folder / f"{table}{suffix}").exists()]
+    return found[0] if found else None
+
+
+def _required(folder: Path, table: str) -> pd.DataFrame:
+    path = find_table(folder, table)
+    if path is None:
         raise DataQualityError(
             f"{folder}: no {table} table; expected {table}.parquet or {table}.csv"
         )
-    return found[0]
+    return read_table(path)
 
 
 def _optional(folder: Path, table: str) -> pd.DataFrame | None:
-    exists = any((folder / f"{table}{suffix}").exists() for suffix in SUFFIXES)
-    return read_table(_table_path(folder, table)) if exists else None
+    path = find_table(folder, table)
+    return read_table(path) if path else None
 
 
 class _WatchedFile(io.RawIOBase):

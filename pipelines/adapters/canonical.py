@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.adapters.raw import Raw
-from training.datasets import INTERACTIONS, OPTIONAL, SUFFIXES, holds_lists, read_table
+from training.datasets import INTERACTIONS, OPTIONAL, find_table, holds_lists, read_table
 from training.errors import DataQualityError
 from training.nudge.tables import NUDGES, read_guardrails
 
@@ -25,7 +25,7 @@ def read_folder(
 
     A mapping is for interactions, or for nudges where there are no interactions.
     """
-    paths = {table: _file_of(folder, table) for table in TABLES}
+    paths = {table: find_table(folder, table) for table in TABLES}
     tables = {t: read_table(path, progress=progress) for t, path in paths.items() if path}
     main = next((name for name in ("interactions", "nudges") if name in tables), None)
     if main is None:
@@ -41,12 +41,7 @@ def read_folder(
 
 def holds_tables(folder: Path) -> bool:
     """Whether any table of ours is in the folder."""
-    return any(_file_of(folder, table) for table in TABLES)
-
-
-def _file_of(folder: Path, table: str) -> Path | None:
-    found = [path for suffix in SUFFIXES if (path := folder / f"{table}{suffix}").exists()]
-    return found[0] if found else None
+    return any(find_table(folder, table) for table in TABLES)
 
 
 def read_file(path: Path, mapping: Mapping[str, str], *, progress: Callable[[float], None]) -> Raw:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from inference.guardrail_rules import NONE, ActionSpec, Condition, GuardrailRules
-from training.datasets import SUFFIXES, ids, numbers, read_table, refuse, require_columns, times
+from training.datasets import ids, numbers, read_table, refuse, require_columns, times
 from training.errors import DataQualityError, NotEnoughDataError
 
 NUDGES = ("decision_id", "customer_id", "timestamp", "action", "propensity", "reward")
@@ -107,12 +107,6 @@ def read_guardrails(folder: Path) -> GuardrailRules | None:
         return msgspec.json.decode(path.read_bytes(), type=GuardrailRules)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise DataQualityError(f"{path.name}: {error}") from error
-
-
-def find_table(folder: Path, table: str) -> Path | None:
-    """The file of a table in a folder, whatever its suffix."""
-    found = [p for suffix in SUFFIXES if (p := folder / f"{table}{suffix}").exists()]
-    return found[0] if found else None
 
 
 def _nudges(raw: pd.DataFrame, *, now: datetime) -> pd.DataFrame:

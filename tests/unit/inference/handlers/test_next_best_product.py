@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
-from inference import artifact
 from inference.errors import ArtifactError
 from inference.handlers import next_best_product
 from inference.handlers.next_best_product import Service, handler
 from tests.unit.inference import small_model
+from tests.unit.inference.handlers.lambda_process import gateway, lambda_process
 
 SERVICE = Service(small_model.recommender(), tenant="acme", run="run-1", version="7")
 
@@ -59,30 +57,9 @@ def test_a_bad_request_is_an_answer(payload: Any, path: str) -> None:
 
 @pytest.fixture
 def _live_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The process of a Lambda: a model in S3, its address in the environment."""
-    artifact.pack(small_model.write(tmp_path / "model"), tmp_path / "model.tar.gz")
-    environment = {
-        "NEXTBEST_MODEL": "s3://models/acme/model.tar.gz",
-        "NEXTBEST_TENANT": "acme",
-        "NEXTBEST_RUN": "run-1",
-        "AWS_LAMBDA_FUNCTION_VERSION": "7",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    next_best_product.service.cache_clear()
-    with mock_aws():
-        s3 = boto3.client("s3", region_name="us-east-1")
-        s3.create_bucket(Bucket="models")
-        s3.upload_file(str(tmp_path / "model.tar.gz"), "models", "acme/model.tar.gz")
+    model = small_model.write(tmp_path / "model")
+    with lambda_process(next_best_product, model, tmp_path=tmp_path, monkeypatch=monkeypatch):
         yield
-    next_best_product.service.cache_clear()
-
-
-def gateway(body: str | None, *, encoded: bool = False) -> dict[str, Any]:
-    return {"version": "2.0", "requestContext": {}, "body": body, "isBase64Encoded": encoded}
 
 
 @pytest.mark.usefixtures("_live_model")

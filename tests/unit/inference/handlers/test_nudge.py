@@ -9,44 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
-from inference import artifact
 from inference.errors import ArtifactError
 from inference.handlers import nudge
 from inference.handlers.nudge import handler
 from tests.unit.inference import small_policy
+from tests.unit.inference.handlers.lambda_process import lambda_process
 
 REQUEST = {"customer_id": "c-1", "context": {"age": 50}, "decision_key": "k-1"}
 
 
 @pytest.fixture
 def _live_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The process of a Lambda: policies in S3, their addresses in the environment."""
-    artifact.pack(small_policy.write(tmp_path / "model"), tmp_path / "model.tar.gz")
-    environment = {
-        "NEXTBEST_MODEL": "s3://models/acme/model.tar.gz",
-        "NEXTBEST_TENANT": "acme",
-        "NEXTBEST_RUN": "run-1",
-        "NEXTBEST_APPRENTICE": "",
-        "AWS_LAMBDA_FUNCTION_VERSION": "7",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    nudge.service.cache_clear()
-    nudge.telemetry.cache_clear()
-    with mock_aws():
-        s3 = boto3.client("s3", region_name="us-east-1")
-        s3.create_bucket(Bucket="models")
-        s3.upload_file(str(tmp_path / "model.tar.gz"), "models", "acme/model.tar.gz")
+    model = small_policy.write(tmp_path / "model")
+    with lambda_process(nudge, model, tmp_path=tmp_path, monkeypatch=monkeypatch):
         yield
-    nudge.service.cache_clear()
-    nudge.telemetry.cache_clear()
 
 
 @pytest.mark.usefixtures("_live_model")
