@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -170,18 +170,32 @@ class ProductResponse(msgspec.Struct, frozen=True):
     degraded: bool = False
 
 
-def decode_request(request: Any) -> ProductRequest:
-    """A request from JSON bytes, text or plain values. Raises `BadRequestError`."""
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def decode(request: Any, decoder: msgspec.json.Decoder[T]) -> T:
+    """A request of the decoder's type from JSON bytes, text or plain values.
+
+    Raises `BadRequestError` with the path of what breaks the contract.
+    """
     try:
         if isinstance(request, bytes | str):
-            return checked(msgspec.json.decode(request, type=ProductRequest))
-        return checked(msgspec.convert(request, ProductRequest))
+            return decoder.decode(request)
+        return msgspec.convert(request, decoder.type)
     except msgspec.ValidationError as error:
         found = _AT_PATH.fullmatch(str(error))
         message, path = (found["message"], found["path"]) if found else (str(error), "$")
         raise BadRequestError(message, path=path) from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise BadRequestError(f"the request is not valid JSON: {error}") from error
+
+
+_product_decoder = msgspec.json.Decoder(ProductRequest)
+
+
+def decode_request(request: Any) -> ProductRequest:
+    """A request for products. Raises `BadRequestError`, also for fields that do not go together."""
+    return checked(decode(request, _product_decoder))
 
 
 _SUITS: dict[str, tuple[Decision, ...]] = {

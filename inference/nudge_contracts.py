@@ -6,21 +6,19 @@ Strict like every contract of ours: an unknown field, a wrong type or a value ou
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from inference.errors import BadRequestError
+from inference.contracts import decode
 from inference.features import ContextValue
 from inference.guardrail_rules import Name
 from inference.guardrails import Exclusion
 from inference.profiles import Profile
 
 MAX_CONTEXT = 1000
-_AT_PATH = re.compile(r"(?P<message>.*) - at `(?P<path>\$.*)`", re.DOTALL)
 
 
 class NudgeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,16 +68,7 @@ _decoder = msgspec.json.Decoder(NudgeRequest)
 
 def decode_nudge_request(request: Any) -> NudgeRequest:
     """A request from JSON bytes, text or plain values. Raises `BadRequestError`."""
-    try:
-        if isinstance(request, bytes | str):
-            return _decoder.decode(request)
-        return msgspec.convert(request, NudgeRequest)
-    except msgspec.ValidationError as error:
-        found = _AT_PATH.fullmatch(str(error))
-        message, path = (found["message"], found["path"]) if found else (str(error), "$")
-        raise BadRequestError(message, path=path) from error
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise BadRequestError(f"the request is not valid JSON: {error}") from error
+    return decode(request, _decoder)
 
 
 def nudge_schemas() -> dict[str, Any]:
