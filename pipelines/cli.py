@@ -53,6 +53,7 @@ def root(
 def main() -> None:
     """Run the command line; an expected error is one message and exit code 2, no traceback."""
     warnings.filterwarnings("ignore", message='"is" with', category=SyntaxWarning)
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
     try:
         app()
     except NextbestError as error:
