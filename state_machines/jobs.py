@@ -6,6 +6,7 @@ order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from stepfunctions.steps import Task
@@ -96,10 +97,12 @@ def _input(name: str, key: str, uri: str) -> dict[str, Any]:
     }
 
 
-def prepare_job(package: str) -> Task:
-    """A data set → coded arrays with a holdout."""
+def prepare_job(package: str, *, channels: Sequence[str] = ()) -> Task:
+    """A data set → coded arrays with a holdout. `channels` are the artefacts of other live models,
+    which a state before this one has found."""
     dataset = _input("dataset", "S3Uri.$", "States.Format('s3://{}/{}/', $.bucket, $.dataset)")
-    return _processing("Prepare", f"{package}.prepare", [dataset], "prepared")
+    more = [_input(name, "S3Uri.$", f"$.{name}.artifacts") for name in channels]
+    return _processing("Prepare", f"{package}.prepare", [dataset, *more], "prepared")
 
 
 def evaluate_job(package: str) -> Task:

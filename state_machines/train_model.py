@@ -50,6 +50,8 @@ MAXIMUM_JOBS = 3
 STEPS = ("prepare", "train", "tune", "evaluate")
 # Kinds whose training searches: the children of a tuning job differ in where the search begins.
 TUNED = ("recommender",)
+# Kinds that learn from what another live model knows too: its decision, and the channel it fills.
+LEARNS_FROM = {"recommender": ("similar-products", "images")}
 
 
 def train_model(kind: str = "recommender") -> dict[str, Any]:
@@ -58,13 +60,15 @@ def train_model(kind: str = "recommender") -> dict[str, Any]:
     notify_failed = _notify_failed()
     begin = put("Begin", dict.fromkeys(STEPS, 0), result_path="$.attempts")
     live = Pass("ReleaseLive", result="live", result_path="$.release_mode")
-    prepare, train, evaluate = prepare_job(package), train_job(kind), evaluate_job(package)
+    channels = [channel for _, channel in _sources(kind)]
+    prepare = prepare_job(package, channels=channels)
+    train, evaluate = train_job(kind), evaluate_job(package)
     jobs = [prepare, train, evaluate]
-    champion = _read_champion(decision)
-    none = put("NoChampion", {"artifacts": "s3://${Bucket}/none/"}, result_path="$.champion")
+    first = _read_sources(kind, then=prepare, otherwise=notify_failed)
+    champion, none = _read_live("Champion", decision)
 
-    begin.next(choice("HasReleaseMode", [(is_present("$.release_mode"), prepare)], default=live))
-    live.next(prepare)
+    begin.next(choice("HasReleaseMode", [(is_present("$.release_mode"), first)], default=live))
+    live.next(first)
     if kind in TUNED:
         tune = tune_job(kind, train)
         jobs.append(tune)
@@ -74,7 +78,6 @@ def train_model(kind: str = "recommender") -> dict[str, Any]:
         prepare.next(train)
     for state in jobs:
         _retry_job(state, notify_failed)
-    catch(champion, ["Lambda.ResourceNotFoundException"], none, result_path="$.none")
     for state in (*jobs, champion):
         catch(state, ["States.ALL"], notify_failed)
     train.next(champion)
@@ -145,16 +148,38 @@ def _function(decision: str) -> str:
     return f"States.Format('nextbest-${{Stage}}-{{}}-{decision}', $.tenant)"
 
 
-def _read_champion(decision: str) -> Task:
-    return task(
-        "ReadChampion",
+def _sources(kind: str) -> list[tuple[str, str]]:
+    return [LEARNS_FROM[kind]] if kind in LEARNS_FROM else []
+
+
+def _read_sources(kind: str, *, then: Task, otherwise: Any) -> Task:
+    """The states that find the live models a kind learns from, and the first of them."""
+    first = then
+    for decision, channel in reversed(_sources(kind)):
+        read, none = _read_live(channel.capitalize(), decision)
+        catch(read, ["States.ALL"], otherwise)
+        read.next(first)
+        none.next(first)
+        first = read
+    return first
+
+
+def _read_live(name: str, decision: str) -> tuple[Task, Pass]:
+    """Where the artefacts of a decision's live version are, and what stands there instead where
+    none is live: an empty place."""
+    place = f"$.{name.lower()}"
+    read = task(
+        f"Read{name}",
         "aws-sdk:lambda:getFunctionConfiguration",
         {"FunctionName.$": _function(decision), "Qualifier": "live"},
         result_selector={
             "artifacts.$": "States.Format('{}/', $.Environment.Variables.NEXTBEST_ARTIFACTS)"
         },
-        result_path="$.champion",
+        result_path=place,
     )
+    none = put(f"No{name}", {"artifacts": "s3://${Bucket}/none/"}, result_path=place)
+    catch(read, ["Lambda.ResourceNotFoundException"], none, result_path="$.none")
+    return read, none
 
 
 def _gate() -> Task:

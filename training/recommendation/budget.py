@@ -13,6 +13,7 @@ from training.recommendation.parameters import (
     BASKETS,
     CONTENT,
     CUSTOMERS,
+    IMAGES,
     SPECTRAL,
     TRANSITIONS,
     Parameters,
@@ -72,6 +73,7 @@ class Budget:
             CUSTOMERS: self.pairs,
             BASKETS: self.pairs,
             CONTENT: self.products * 1000.0,
+            IMAGES: self.products * (1000.0 + self.products * _SPARSE_ENTRIES / _DENSE_ENTRIES),
         }[part]
         return pairs / _SPARSE_ENTRIES
 

@@ -11,8 +11,8 @@ RERANK_CANDIDATES = 500
 TYPICAL_EVENTS = 10
 RECENT, LASTING = "recent", "lasting"
 TRANSITIONS, CUSTOMERS, BASKETS = "transitions", "customers", "baskets"
-SPECTRAL, CONTENT = "spectral", "content"
-PARTS = (TRANSITIONS, CUSTOMERS, BASKETS, SPECTRAL, CONTENT)
+SPECTRAL, CONTENT, IMAGES = "spectral", "content", "images"
+PARTS = (TRANSITIONS, CUSTOMERS, BASKETS, SPECTRAL, CONTENT, IMAGES)
 
 
 class TransitionParameters(msgspec.Struct, frozen=True):
@@ -39,6 +39,18 @@ class ContentParameters(msgspec.Struct, frozen=True):
     popularity: float = 0.1
 
 
+class ImageParameters(msgspec.Struct, frozen=True):
+    popularity: float = 0.1
+
+
+class NewcomerParameters(msgspec.Struct, frozen=True):
+    """Products without history score `scale` times what the products most like them do; the
+    likeness is that of images by the share `images`, of attributes and words by the rest."""
+
+    scale: float = 0.0
+    images: float = 0.0
+
+
 class Parameters(msgspec.Struct, frozen=True):
     """`recent` and `lasting` are the weights of the parts in the two memories, which forget by
     `decay` and `lasting_decay` per step back; a part that is not named weighs nothing."""
@@ -62,6 +74,8 @@ class Parameters(msgspec.Struct, frozen=True):
     baskets: CooccurrenceParameters = CooccurrenceParameters()
     spectral: SpectralParameters = SpectralParameters()
     content: ContentParameters = ContentParameters()
+    images: ImageParameters = ImageParameters()
+    newcomers: NewcomerParameters = NewcomerParameters()
 
     def memory_decay(self, memory: str) -> float:
         return self.decay if memory == RECENT else self.lasting_decay

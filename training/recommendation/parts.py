@@ -10,12 +10,14 @@ import numpy as np
 
 from training.recommendation.content import ContentSimilarity
 from training.recommendation.cooccurrence import Cooccurrence, group_matrix
+from training.recommendation.images import ImageSimilarity
 from training.recommendation.kept import Kept
 from training.recommendation.matrices import Part
 from training.recommendation.parameters import (
     BASKETS,
     CONTENT,
     CUSTOMERS,
+    IMAGES,
     PARTS,
     SPECTRAL,
     TRANSITIONS,
@@ -58,6 +60,8 @@ class Parts:
             present.add(SPECTRAL)
         if len(self.prepared.tokens.codes):
             present.add(CONTENT)
+        if self.prepared.images is not None:
+            present.add(IMAGES)
         return tuple(part for part in PARTS if part in present)
 
     def part(self, name: str, parameters: Parameters) -> Part:
@@ -74,6 +78,7 @@ class Parts:
             CUSTOMERS: Cooccurrence,
             BASKETS: Cooccurrence,
             CONTENT: ContentSimilarity,
+            IMAGES: ImageSimilarity,
         }[name]
         return self._kept[name].get(
             inner, lambda: model(**settings).fit_prepared(self.prepared).matrix_

@@ -3,7 +3,8 @@
 Reads the channel `dataset`, writes the output `prepared`. What is held out depends on what kind of
 data it is: with times, test is the last `holdout_days` and validation as many days before; with
 order alone, test is each customer's last interaction and validation the one before it; of plain
-sets, a tenth each of every customer's products, drawn with the seed.
+sets, a tenth each of every customer's products, drawn with the seed. The channel `images` is the
+archive of the tenant's live image model, or holds none.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from training.job import Job
 from training.recommendation.catalogue import Tokens, catalogue
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.kinds import ORDERED, SET, TIMED, kind_of
+from training.recommendation.looks import read_looks
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 _DAY_SECONDS = 86_400
@@ -38,7 +40,8 @@ class Prepared:
 
     `customers`, `items`, `events` int32 codes; `times` int64 seconds; `baskets` int64, the same
     for interactions of one visit; `split` int8, TRAIN, VALIDATION or TEST. The catalogue holds the
-    products without interactions too; `tokens` are what its products are described by.
+    products without interactions too; `tokens` are what its products are described by, `images`
+    float32 (products, d) what they look like, a row of zeros where nobody knows.
     """
 
     customers: np.ndarray
@@ -49,6 +52,7 @@ class Prepared:
     split: np.ndarray
     meta: dict[str, Any]
     tokens: Tokens
+    images: np.ndarray | None = None
 
     @property
     def product_count(self) -> int:
@@ -65,12 +69,15 @@ class Prepared:
             self.split[mask],
             self.meta,
             self.tokens,
+            self.images,
         )
 
 
 def run(job: Job) -> None:
     configuration = parse(RecommenderConfiguration, job.settings, where="recommender")
     prepared = prepare(read_dataset(job.channel("dataset")), configuration)
+    looks = read_looks(job.channel("images"), prepared.meta["product_ids"])
+    prepared = replace(prepared, images=looks)
     save(prepared, job.output("prepared"))
     counts = np.bincount(prepared.split, minlength=3).tolist()
     job.log(
@@ -81,6 +88,7 @@ def run(job: Job) -> None:
         test=counts[2],
         customers=prepared.meta["customers"],
         products=prepared.product_count,
+        pictured=0 if looks is None else int(looks.any(axis=1).sum()),
     )
 
 
@@ -252,6 +260,8 @@ def save(prepared: Prepared, folder: Path) -> None:
     """Write what `load` reads; same content, same bytes."""
     arrays = {name: getattr(prepared, name) for name in _ARRAYS}
     arrays |= {"token_indptr": prepared.tokens.indptr, "token_codes": prepared.tokens.codes}
+    if prepared.images is not None:
+        arrays["images"] = prepared.images
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
     (folder / "meta.json").write_text(json.dumps(prepared.meta), encoding="utf-8")
@@ -262,4 +272,6 @@ def load(folder: Path) -> Prepared:
     arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in names}
     tokens = Tokens(arrays.pop("token_indptr"), arrays.pop("token_codes"))
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    return Prepared(**arrays, meta=meta, tokens=tokens)
+    path = folder / "images.npy"
+    images = np.load(path, allow_pickle=False) if path.exists() else None
+    return Prepared(**arrays, meta=meta, tokens=tokens, images=images)

@@ -18,6 +18,7 @@ from training.recommendation.parameters import (
     BASKETS,
     CONTENT,
     CUSTOMERS,
+    IMAGES,
     LASTING,
     RECENT,
     SPECTRAL,
@@ -49,6 +50,7 @@ GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
         "popularity": (0.0, 0.05, 0.1, 0.2, 0.35, 0.5),
         "idf_power": (0.5, 1.0, 1.5, 2.0),
     },
+    IMAGES: {"popularity": (0.0, 0.05, 0.1, 0.2, 0.35, 0.5)},
     SPECTRAL: {
         "customer_power": (0.2, 0.35, 0.5, 0.65),
         "item_power": (0.35, 0.45, 0.55),

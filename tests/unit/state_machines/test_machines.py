@@ -64,3 +64,15 @@ def test_every_job_is_tagged_with_tenant_run_and_stage():
         keys = {tag["Key"] for tag in states[name]["Parameters"]["Tags"]}
         assert keys == {"nextbest:tenant", "nextbest:run", "nextbest:stage"}
         assert "attempts" in json.dumps(states[name]["Parameters"])
+
+
+def test_a_recommender_is_prepared_with_the_live_image_model_or_with_none():
+    states = MACHINES["train-recommender"]["States"]
+    read, none = states["ReadImages"], states["NoImages"]
+    assert states["HasReleaseMode"]["Choices"][0]["Next"] == "ReadImages"
+    assert read["Catch"][0]["Next"] == "NoImages"
+    assert read["Next"] == none["Next"] == "Prepare"
+    assert read["ResultPath"] == none["ResultPath"] == "$.images"
+    inputs = {i["InputName"]: i for i in states["Prepare"]["Parameters"]["ProcessingInputs"]}
+    assert inputs["images"]["S3Input"]["S3Uri.$"] == "$.images.artifacts"
+    assert "ReadImages" not in MACHINES["train-nudge-policy"]["States"]
