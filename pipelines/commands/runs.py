@@ -190,7 +190,18 @@ def render_metrics(metrics: dict) -> Table:
     table = Table("on the holdout", *names, box=None, pad_edge=False)
     for model, figures in models.items():
         table.add_row(model, *[_figure(figures.get(name)) for name in names])
+    table.caption, table.caption_justify = _newcomers(metrics), "left"
     return table
+
+
+def _newcomers(metrics: dict) -> str | None:
+    """How products without history fare, where the run could tell."""
+    found = metrics.get("products_without_history")
+    if not found or not found["customers"]:
+        return None
+    shares = [f"{figures['recall@20']:.4f} by {m}" for m, figures in found["models"].items()]
+    who = f"{found['customers']} customers and the {found['hidden']} newest products"
+    return f"recall@20 of products without history: {', '.join(shares)} ({who})"
 
 
 def _figure(value: object) -> str:

@@ -6,7 +6,8 @@
 - `next-basket`: interactions with times; tested is each customer's first visit after a date, by
   default 30 days before the midnight of the last day.
 - `cold-items`: the newest 5 % of the products (without times: 5 % drawn with a seed) lose all that
-  happened to them; looked for are those among them that customers took.
+  happened to them; looked for are those among them that customers took. Every customer is asked at
+  another moment, so that of times the order alone is used.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pipelines.adapters import sequences
 from pipelines.data import read_sources
 from training.datasets import Dataset
 from training.recommendation.configuration import RecommenderConfiguration
-from training.recommendation.kinds import SET
+from training.recommendation.kinds import ORDERED, SET
+from training.recommendation.looks import ARCHIVE, read_looks
 from training.recommendation.prepare import (
     TEST,
     TRAIN,
@@ -131,8 +133,19 @@ def cold_items(dataset: Dataset, *, seed: int) -> Task:
     long = np.bincount(prepared.customers[known_rows])[prepared.customers[known_rows]] >= 2
     parts[known_rows[before & long]] = VALIDATION
     baskets = np.arange(len(parts), dtype=np.int64)
-    prepared = with_split(replace(prepared, baskets=baskets), parts, _NO_WINDOW)
+    kind = ORDERED if timed else prepared.meta["kind"]
+    meta = {**prepared.meta, "timed": False, "kind": kind}
+    prepared = with_split(replace(prepared, baskets=baskets, meta=meta), parts, _NO_WINDOW)
     return Task(prepared, prepared.take(prepared.split != TEST), (20,), 20)
+
+
+def pictured(task: Task, images: Path) -> Task:
+    """The task with the embeddings of an image model, whose `model.tar.gz` is in that folder."""
+    looks = read_looks(images, task.prepared.meta["product_ids"])
+    if looks is None:
+        raise FileNotFoundError(f"{images}: no {ARCHIVE} that knows any of these products")
+    prepared, fit = (replace(data, images=looks) for data in (task.prepared, task.fit))
+    return replace(task, prepared=prepared, fit=fit)
 
 
 def _last_of_each(customers: np.ndarray, mask: np.ndarray) -> np.ndarray:

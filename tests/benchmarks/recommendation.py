@@ -33,8 +33,9 @@ from tests.benchmarks.peers import PEERS, Lists
 from tests.benchmarks.protocols import Task
 from tests.benchmarks.rows import Row, peak_mb, write_rows
 from training.configuration import parse
+from training.datasets import Dataset
+from training.recommendation.answers import recommend_all
 from training.recommendation.configuration import RecommenderConfiguration
-from training.recommendation.evaluate import recommend_all
 from training.recommendation.histories import Histories, holdout_histories
 from training.recommendation.metrics import evaluate_lists
 from training.recommendation.prepare import TEST
@@ -76,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--interactions", required=True, type=Path, metavar="FILE")
     parser.add_argument("--test", type=Path, metavar="FILE", help="the test set of `split`")
     parser.add_argument("--attributes", type=Path, metavar="FILE", help="item → list, as JSON")
+    parser.add_argument("--no-attributes", action="store_true", help="as if nothing were known")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="of an image model.tar.gz")
     parser.add_argument("--cutoff", metavar="DATE", help="of `next-basket`, e.g. 2011-11-09")
     parser.add_argument("--peers", action="store_true", help="run the peers too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows")
@@ -86,12 +89,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def _name(options: argparse.Namespace) -> str:
     folder = options.interactions.resolve().parent.name
-    with_attributes = " with attributes" if options.attributes else ""
-    return f"{folder}/{options.interactions.name.split('.')[0]}{with_attributes}"
+    known = [(options.attributes, "with attributes"), (options.images, "with images")]
+    known.append((options.no_attributes, "without attributes"))
+    notes = [note for given, note in known if given]
+    return " ".join([f"{folder}/{options.interactions.name.split('.')[0]}", *notes])
 
 
 def _task(options: argparse.Namespace) -> Task:
     dataset = protocols.read(options.interactions, options.attributes)
+    if options.no_attributes:
+        dataset = replace(dataset, products=None)
+    task = _cut(dataset, options)
+    return protocols.pictured(task, options.images) if options.images else task
+
+
+def _cut(dataset: Dataset, options: argparse.Namespace) -> Task:
     if options.protocol == "split":
         if options.test is None:
             sys.exit("--protocol split needs --test FILE")

@@ -101,9 +101,11 @@ class Budget:
         sparse = sum(self.fit(part) for part in (TRANSITIONS, CUSTOMERS, CONTENT))
         return sparse + (self.vectors(rank) + self.compiling(rank) if rank else 0.0)
 
-    def reserve(self, rank: int, factors: int) -> None:
-        """Keep what the final fit and the trial of the factors will need, and a margin."""
+    def reserve(self, rank: int, factors: int, *, newcomers: bool) -> None:
+        """Keep what the final fit and the trials of factors and newcomers will need, and a
+        margin."""
         kept = self.fitting(rank) + 2 * self.factors(factors) + _MARGIN * self.seconds
+        kept += self.fitting(rank) + self.factors(factors) if newcomers else 0.0
         self.left = max(0.0, self.seconds - kept)
 
     def factors(self, count: int) -> float:

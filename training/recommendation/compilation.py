@@ -45,7 +45,7 @@ def _block(
 ) -> sp.csr_matrix:
     block = sparse[start:stop]
     if low is None:
-        return _keep(block, neighbours)
+        return keep_best(block, neighbours)
     weight, part = low
     dense = part.rows(start, stop)
     recent = np.float32(weight.real) * dense + block.real.toarray()
@@ -55,7 +55,8 @@ def _block(
     return sp.csr_matrix((values.astype(np.complex64), (rows, columns)), shape=block.shape)
 
 
-def _keep(block: sp.csr_matrix, neighbours: int) -> sp.csr_matrix:
+def keep_best(block: sp.csr_matrix, neighbours: int) -> sp.csr_matrix:
+    """The best `neighbours` of each row by the sum of both memories."""
     block.sort_indices()
     rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
     total = block.data.real + block.data.imag

@@ -26,6 +26,8 @@ class RecommenderConfiguration(msgspec.Struct, frozen=True):
       model as good as the baseline passes.
     - `champion_tolerance`: by how much NDCG@k may fall short of the champion, absolute.
     - `gate_coverage`: least share of the catalogue that appears in somebody's top k.
+    - `newcomer_cost`: the share of NDCG@k of the products with history that may be given up so
+      that those without are found; 0 leaves newcomers to their own content.
     - `purchase_event`: the event that counts as bought, and is predicted where it occurs.
     """
 
@@ -41,4 +43,5 @@ class RecommenderConfiguration(msgspec.Struct, frozen=True):
     gate_margin: Annotated[float, Meta(ge=-1, le=1)] = 0.0
     champion_tolerance: Annotated[float, Meta(ge=0, le=1)] = 0.005
     gate_coverage: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    newcomer_cost: Annotated[float, Meta(ge=0, le=1)] = 0.05
     purchase_event: Annotated[str, Meta(min_length=1, max_length=64)] = "purchase"

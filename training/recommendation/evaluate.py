@@ -10,30 +10,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-from threadpoolctl import threadpool_limits
 
 from inference.artifact import unpack
-from inference.contracts import MAX_HISTORY, HistoryEvent, ProductRequest
+from inference.contracts import ProductRequest
 from inference.errors import ArtifactError
 from inference.recommender import Recommender
 from training.configuration import parse
 from training.job import Job
+from training.recommendation.answers import heads, popular_order, recommend_all
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.histories import Histories, holdout_histories
 from training.recommendation.metrics import evaluate_lists
-from training.recommendation.popularity import RecentPopularity
+from training.recommendation.newcomer_figures import ALL_TIME_DAYS, measure_newcomers
 from training.recommendation.prepare import TEST, Prepared, load
-from training.recommendation.train import HOLDOUT
+from training.recommendation.train import HOLDOUT, NEWCOMERS
 
 RECENT_DAYS = 14.0
-ALL_TIME_DAYS = 1e9
 GOLDEN_CUSTOMERS = 6
 GOLDEN_HISTORY = 30
 _SEEN_ALL = 2**62
@@ -62,6 +59,9 @@ def run(job: Job) -> None:
     champion, note = _champion(job, scratch / "champion", prepared)
     metrics = measure(prepared, configuration, holdout, champion)
     metrics["protocol"]["champion"] = note
+    unaware = open_named(scratch / "challenger", NEWCOMERS)
+    if unaware is not None:
+        metrics["products_without_history"] = measure_newcomers(prepared, configuration, unaware)
     verdict = gate(metrics["models"], configuration)
     golden = golden_requests(serving, prepared, configuration, now=_started(job))
     folder = job.output("evaluation")
@@ -82,9 +82,15 @@ def open_both(channel: Path, scratch: Path) -> tuple[Recommender | None, Recomme
         serving = Recommender.open(scratch / "serving")
     if (channel / "output.tar.gz").exists():
         unpack(channel / "output.tar.gz", scratch / "extra")
-        found = [path.parent for path in (scratch / "extra").rglob("manifest.json")]
-        holdout = Recommender.open(found[0]) if found and HOLDOUT in found[0].name else None
+        holdout = open_named(scratch, HOLDOUT)
     return serving, holdout
+
+
+def open_named(scratch: Path, name: str) -> Recommender | None:
+    """The model of that name among those that `open_both` unpacked beside the serving one."""
+    found = [path.parent for path in (scratch / "extra").rglob("manifest.json")]
+    named = [folder for folder in found if folder.name == name]
+    return Recommender.open(named[0]) if named else None
 
 
 def _champion(job: Job, scratch: Path, prepared: Prepared) -> tuple[Candidate | None, str]:
@@ -137,8 +143,8 @@ def measure(
     if champion is not None:
         candidates["champion"] = champion.recommender
     orders = {
-        "popularity": _popular(past, ALL_TIME_DAYS),
-        "recent_popularity": _popular(past, RECENT_DAYS),
+        "popularity": popular_order(past, ALL_TIME_DAYS),
+        "recent_popularity": popular_order(past, RECENT_DAYS),
     }
     figures = {}
     for new_only in (False, True) if histories.repeat_share() else (False,):
@@ -149,7 +155,7 @@ def measure(
             for name, model in candidates.items()
         }
         without = seen if new_only else [set()] * len(histories)
-        lists |= {name: _heads(order, without, configuration.k) for name, order in orders.items()}
+        lists |= {name: heads(order, without, configuration.k) for name, order in orders.items()}
         figures[new_only] = _figures(lists, histories, without, prepared, configuration.k)
     return {
         "protocol": {
@@ -183,75 +189,6 @@ def _figures(
         )
         for name, found in lists.items()
     }
-
-
-def _popular(past: Prepared, half_life_days: float) -> list[int]:
-    prior = RecentPopularity(half_life_days).fit(past).prior_
-    order: list[int] = np.argsort(-prior, kind="stable").tolist()
-    return order
-
-
-def _heads(order: list[int], without: list[set[int]], k: int) -> list[list[int]]:
-    """For each customer, the first `k` of `order` that are not in their `without`."""
-    return [
-        list(islice((item for item in order if item not in out), k)) if out else order[:k]
-        for out in without
-    ]
-
-
-def recommend_all(
-    recommender: Recommender,
-    histories: Histories,
-    prepared: Prepared,
-    *,
-    k: int,
-    exclude_seen: bool | None = None,
-) -> list[list[int]]:
-    """Each customer's top k by the serving core, as this run's item codes (-1: not among them).
-
-    On one thread, as the Lambda answers: the matrices of a decision are too small for more.
-    """
-    code_of = {product: code for code, product in enumerate(prepared.meta["product_ids"])}
-    now = _window_start(prepared)
-    found = []
-    with threadpool_limits(1, "blas"):
-        for row in range(len(histories)):
-            request = ProductRequest(
-                history=_events(histories, row, prepared, now),
-                limit=k,
-                exclude_seen=exclude_seen,
-                include_unavailable=True,
-            )
-            answer = recommender.recommend(request, now=now)
-            found.append([code_of.get(p.product_id, -1) for p in answer.products])
-    return found
-
-
-def _window_start(prepared: Prepared) -> datetime:
-    start = prepared.meta["window"]["test"]
-    return datetime.fromtimestamp(start or 0, UTC)
-
-
-def _events(
-    histories: Histories, row: int, prepared: Prepared, now: datetime
-) -> list[str | HistoryEvent]:
-    product_ids, names = prepared.meta["product_ids"], prepared.meta["events"]
-    timed = prepared.meta["timed"]
-    place = histories.history(row)
-    place = slice(max(place.start, place.stop - MAX_HISTORY), place.stop)
-    return [
-        HistoryEvent(
-            product_ids[item],
-            event=names[event],
-            timestamp=now - timedelta(days=float(age)) if timed else None,
-        )
-        for item, event, age in zip(
-            histories.items[place].tolist(),
-            histories.events[place].tolist(),
-            histories.ages[place].tolist(),
-            strict=True,
-        )
-    ]
 
 
 def gate(models: dict[str, dict[str, float]], configuration: RecommenderConfiguration) -> dict:

@@ -2,7 +2,9 @@
 
 Tunes on the validation window, then fits twice: on all but the test window (`output.tar.gz`,
 what `Evaluate` measures) and on everything (`model.tar.gz`, what goes live: a shop wants a model
-that has seen the last weeks). Both have the same parameters. Same data, configuration and seed →
+that has seen the last weeks). Where something is known of the products, a third one, fitted without
+the history of the newest, shows `Evaluate` how products fare on their first day. All have the same
+parameters. Same data, configuration and seed →
 the same bytes.
 """
 
@@ -23,12 +25,21 @@ from training.job import Job
 from training.recommendation.compilation import compile_matrix
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.factors import ItemFactors
+from training.recommendation.newcomers import (
+    Newcomers,
+    add_columns,
+    add_factors,
+    can_tell,
+    newcomers_for,
+    newest,
+    without,
+)
 from training.recommendation.parameters import SPECTRAL, Parameters, serving_parameters
 from training.recommendation.parts import Parts
 from training.recommendation.prepare import TEST, Prepared, load
 from training.recommendation.tuning import Trial, tune
 
-HOLDOUT = "holdout"
+HOLDOUT, NEWCOMERS = "holdout", "newcomers"
 TRIALS = "trials.json"
 _TRIALS_A_CHECKPOINT = 10
 
@@ -39,7 +50,11 @@ def run(job: Job) -> None:
     parameters = _tuned(job, prepared, configuration)
     provenance = {"tenant": job.tenant, "run": job.run, "created_at": job.started_at}
     holdout = prepared.take(prepared.split != TEST)
-    for data, folder in ((holdout, job.extra_output / HOLDOUT), (prepared, job.model)):
+    written = [(holdout, job.extra_output / HOLDOUT), (prepared, job.model)]
+    if can_tell(prepared):
+        hidden = newest(prepared, seed=configuration.seed)
+        written.append((without(holdout, hidden, split=TEST), job.extra_output / NEWCOMERS))
+    for data, folder in written:
         write_model(folder, data, parameters, configuration, provenance=provenance)
         job.log("wrote a model", interactions=len(data.items), folder=folder.name)
 
@@ -61,7 +76,8 @@ def _tuned(job: Job, prepared: Prepared, configuration: RecommenderConfiguration
 
     best = tune(prepared, configuration, report=report, known=known)
     chosen = msgspec.to_builtins(best.parameters)
-    job.log("tuned", trials=len(trials), ndcg=round(best.ndcg, 5), **chosen)
+    figures = {"ndcg": round(best.ndcg, 5), "newcomer_recall": round(best.newcomer_recall, 5)}
+    job.log("tuned", trials=len(trials), **figures, **chosen)
     job.metric("best_validation_ndcg", best.ndcg)
     for path in (job.extra_output / TRIALS, checkpoint):
         _write_trials(path, trials)
@@ -94,6 +110,7 @@ def write_model(
         seed=configuration.seed,
         rank=parameters.spectral.rank if parameters.weight(SPECTRAL) else 0,
     )
+    newcomers = newcomers_for(data, parameters)
     model = _factors(data, parameters, configuration)
     trend = parts.prior(parameters.trend_half_life_days).astype(np.float32)
     serving = serving_parameters(
@@ -117,8 +134,8 @@ def write_model(
             **provenance,
         },
         arrays={
-            **_neighbours(parts, parameters, configuration.neighbours),
-            **(factor_arrays(model.item_factors_, model.gram_) if model else {}),
+            **_neighbours(parts, parameters, newcomers, configuration.neighbours),
+            **(_factor_arrays(model, parameters, newcomers) if model else {}),
             "trend": trend,
             "trend_order": np.argsort(-trend, kind="stable").astype(np.int32),
             **codes,
@@ -127,8 +144,13 @@ def write_model(
     )
 
 
-def _neighbours(parts: Parts, parameters: Parameters, width: int) -> dict[str, np.ndarray]:
+def _neighbours(
+    parts: Parts, parameters: Parameters, newcomers: Newcomers | None, width: int
+) -> dict[str, np.ndarray]:
     matrix = compile_matrix(parts, parameters, width)
+    if newcomers is not None:
+        scale = parameters.newcomers.scale
+        matrix = add_columns(matrix, newcomers, scale=scale, neighbours=width)
     recent = matrix.data.real.astype(np.float32)
     lasting = matrix.data.imag.astype(np.float32) if parameters.lasting else None
     return neighbour_arrays(matrix.indptr, matrix.indices, recent, lasting, width=width)
@@ -140,6 +162,15 @@ def _factors(
     if not parameters.factor_weight:
         return None
     return ItemFactors(configuration.factors, random_state=configuration.seed).fit(data)
+
+
+def _factor_arrays(
+    model: ItemFactors, parameters: Parameters, newcomers: Newcomers | None
+) -> dict[str, np.ndarray]:
+    factors = model.item_factors_
+    if newcomers is not None:
+        factors = add_factors(factors, newcomers, scale=parameters.newcomers.scale)
+    return factor_arrays(factors, model.gram_)
 
 
 def _window(data: Prepared) -> dict[str, Any]:

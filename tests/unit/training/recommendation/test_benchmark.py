@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inference import artifact
 from tests.benchmarks import recommendation
 
 COLUMNS = {"benchmark", "set", "model", "metrics", "cpu_seconds", "peak_mb"}
@@ -69,6 +70,36 @@ def test_what_nobody_took_is_found_by_its_attributes(
     without = rows_of(tmp_path, *arguments)[0]["metrics"]
     assert without["recall@20"] == 0.0  # nothing speaks for them
     assert with_content["recall@20"] > without["recall@20"]
+
+
+def test_the_newest_of_data_with_times_are_hidden(tmp_path: Path, chains: list[list[str]]) -> None:
+    lines = [
+        f"c{customer},p{item},2026-01-{1 + place:02d}T{int(item) % 24:02d}:00:00"
+        for customer, items in enumerate(chains)
+        for place, item in enumerate(items)
+    ]
+    path = tmp_path / "visits.csv"
+    path.write_text("\n".join(["customer_id,product_id,timestamp", *lines]))
+    row = rows_of(tmp_path, "--protocol", "cold-items", "--interactions", str(path))[0]
+    assert row["metrics"]["recall@20"] == 0.0
+    assert row["set"].endswith("visits")
+
+
+def test_images_find_what_nobody_took(tmp_path: Path, chains: list[list[str]]) -> None:
+    path = write(tmp_path / "sequences.txt.xz", chains)
+    angles = 2 * np.pi * np.arange(40) / 40
+    looks = np.stack([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+    artifact.write(
+        tmp_path / "model",
+        manifest={"kind": "image-model"},
+        arrays={"embeddings": looks},
+        tables={"product_ids": [str(item) for item in range(40)]},
+    )
+    artifact.pack(tmp_path / "model", tmp_path / "model.tar.gz")
+    arguments = ["--protocol", "cold-items", "--interactions", str(path)]
+    row = rows_of(tmp_path, *arguments, "--images", str(tmp_path))[0]
+    assert row["metrics"]["recall@20"] > 0.5
+    assert row["set"].endswith("with images")
 
 
 def test_a_split_without_its_test_set_is_refused(tmp_path: Path, chains: list[list[str]]) -> None:

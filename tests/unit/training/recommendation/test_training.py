@@ -16,10 +16,11 @@ from training.configuration import to_strings
 from training.datasets import build_dataset
 from training.errors import NotEnoughDataError
 from training.job import Job
+from training.recommendation.answers import events_of
 from training.recommendation.budget import Budget
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.cooccurrence import Cooccurrence
-from training.recommendation.evaluate import _events, gate
+from training.recommendation.evaluate import gate
 from training.recommendation.factors import ItemFactors, fold_in
 from training.recommendation.histories import holdout_histories
 from training.recommendation.matrices import blocked_product, keep_top
@@ -137,7 +138,7 @@ def test_the_search_scores_as_the_serving_core_does(prepared, tmp_path, paramete
     recommender = Recommender.open(tmp_path)
     now = datetime.fromtimestamp(prepared.meta["window"]["validation"], UTC)
     for row in range(len(histories)):
-        request = ProductRequest(history=_events(histories, row, prepared, now), limit=20)
+        request = ProductRequest(history=events_of(histories, row, prepared, now), limit=20)
         served = recommender.recommend(request, now=now).products
         assert served
         column = {int(code): at for at, code in enumerate(pool.codes[row]) if code >= 0}
