@@ -21,8 +21,9 @@ from rich.table import Table
 from pipelines import data, stacks
 from pipelines.commands.decide import render_products
 from pipelines.commands.runs import last_line, render_metrics
+from pipelines.demo.first_day import tour_first_day
 from pipelines.demo.nudge_tour import tour_nudges
-from pipelines.demo.shop import write_shop
+from pipelines.demo.shop import Shop, write_shop
 from pipelines.errors import RunError
 from pipelines.runs import RunView
 from pipelines.stage import Stage
@@ -68,13 +69,15 @@ def tour(
     with steps.step("Deploy nextbest to it (CloudFormation) and add a tenant"):
         _deploy(stage, tenant, console)
     with steps.step(f"Import {source.name if source else 'a simulated shop'}"):
-        _import(stage, tenant, source, console)
+        shop = _import(stage, tenant, source, console)
     workspace = Workspace(stage, tenant)
     with steps.step("Train, evaluate, gate and release (Step Functions, SageMaker jobs)"):
         run = _train(workspace, console)
     with steps.step("Ask the live Lambda for decisions"):
         _decide(workspace, run.name, console)
-    if source is None:
+    if shop is not None:
+        with steps.step("Recommend a product that came in today"):
+            tour_first_day(workspace, shop, console)
         tour_nudges(workspace, steps, console)
     _sum_up(console, steps, run, tenant=tenant, with_nudges=source is None)
 
@@ -87,11 +90,11 @@ def _deploy(stage: Stage, tenant: str, console: Console) -> None:
     stacks.add_tenant(stage, tenant, progress=say)
 
 
-def _import(stage: Stage, tenant: str, source: Path | None, console: Console) -> None:
+def _import(stage: Stage, tenant: str, source: Path | None, console: Console) -> Shop | None:
+    """Import the visitor's file, or the simulated shop, which is returned: its truth is known."""
     with tempfile.TemporaryDirectory(prefix="nextbest-demo-") as folder:
         path = source or Path(folder)
-        if source is None:
-            write_shop(path)
+        shop = write_shop(path) if source is None else None
         with console.status("") as status:
             imported = data.import_datasets(
                 stage,
@@ -100,6 +103,7 @@ def _import(stage: Stage, tenant: str, source: Path | None, console: Console) ->
                 progress=lambda what, share: status.update(f"[dim]{escape(what)}, {share:.0%}[/]"),
             )[0]
     console.print(f"  {imported.profile['rows']:,} interactions", style="dim")
+    return shop
 
 
 def _train(workspace: Workspace, console: Console) -> Run:
