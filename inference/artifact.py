@@ -1,4 +1,5 @@
-"""A model on disk: `manifest.json`, `.npy` arrays and JSON lists, packed as `model.tar.gz`.
+"""A model on disk: `manifest.json`, `.npy` arrays, JSON lists and files of other libraries (an ONNX
+graph, say), packed as `model.tar.gz`.
 
 Written by jobs, opened by Lambdas. Opening verifies every file's sha256 and memory-maps the
 arrays; nothing is ever unpickled. Same content → same bytes, packed or not.
@@ -18,8 +19,9 @@ import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -37,11 +39,13 @@ _FILE_NAME = re.compile(r"[\w-][\w.-]*")
 
 @dataclass(frozen=True)
 class Artifact:
-    """An opened model: read-only memory-mapped `arrays`, decoded `tables`, and the manifest."""
+    """An opened model: read-only memory-mapped `arrays`, decoded `tables`, paths of all other
+    `files` by name, and the manifest."""
 
     manifest: dict[str, Any]
     arrays: Mapping[str, np.ndarray]
     tables: Mapping[str, Any]
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 def write(
@@ -50,16 +54,20 @@ def write(
     manifest: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray],
     tables: Mapping[str, Any],
+    files: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:
-    """Write a model into `folder` (made if absent); `manifest` must hold `kind`."""
+    """Write a model into `folder` (made if absent); `manifest` must hold `kind`. `files` are
+    written as they are, under their full names."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
     for name, table in tables.items():
         (folder / f"{name}.json").write_bytes(msgspec.json.encode(table))
-    names = sorted([f"{name}.npy" for name in arrays] + [f"{name}.json" for name in tables])
-    files = {name: _sha256(folder / name) for name in names}
-    full = {**manifest, "format_version": FORMAT_VERSION, "files": files}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    names = [f"{name}.npy" for name in arrays] + [f"{name}.json" for name in tables]
+    hashes = {name: _sha256(folder / name) for name in sorted([*names, *files])}
+    full = {**manifest, "format_version": FORMAT_VERSION, "files": hashes}
     text = json.dumps(full, indent=1, sort_keys=True, allow_nan=False)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
@@ -84,6 +92,7 @@ def open_artifact(folder: Path, *, kind: str) -> Artifact:
         manifest=manifest,
         arrays={Path(n).stem: _load(folder / n) for n in names if n.endswith(".npy")},
         tables={Path(n).stem: _decode(folder / n) for n in names if n.endswith(".json")},
+        files={n: folder / n for n in names if not n.endswith((".npy", ".json"))},
     )
 
 

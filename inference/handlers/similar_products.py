@@ -1,0 +1,97 @@
+"""The `similar-products` Lambda: contract in, core, contract out. Called by shops and apps.
+
+The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`) is read once; the model is
+opened at the first request, or before SnapStart takes its snapshot.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlparse
+
+import msgspec
+
+from inference.contracts import error_answer
+from inference.errors import BadRequestError
+from inference.handlers.gateway import reply
+from inference.model_store import fetch_model
+from inference.picture_store import PictureStore
+from inference.telemetry import Telemetry, open_telemetry
+from inference.visual import KIND, Visual
+from inference.visual_contracts import SimilarResponse, decode_similar_request
+
+
+@dataclass(frozen=True)
+class Service:
+    """A model and who it is: what every answer carries."""
+
+    visual: Visual
+    tenant: str
+    run: str
+    version: str
+
+    def answer(self, payload: Any, *, now: datetime, decision_id: str) -> dict[str, Any]:
+        """The answer to a request, good or bad."""
+        try:
+            request = decode_similar_request(payload)
+            found = self.visual.similar(request, now=now)
+        except BadRequestError as error:
+            return error_answer(error)
+        response = SimilarResponse(
+            decision_id=request.decision_id or decision_id,
+            model_version=self.version,
+            run=self.run,
+            tenant=self.tenant,
+            products=found.products,
+            labels=found.labels,
+            unknown_products=found.unknown_products,
+            empty_reason=found.empty_reason,
+        )
+        return dict(msgspec.to_builtins(response))
+
+
+@functools.cache
+def service() -> Service:
+    """The service of this process; a broken model raises `ArtifactError` and is not cached."""
+    model, tenant = os.environ["NEXTBEST_MODEL"], os.environ["NEXTBEST_TENANT"]
+    store = PictureStore(bucket=urlparse(model).netloc, prefix=f"tenants/{tenant}/")
+    return Service(
+        visual=Visual.open(fetch_model(model), fetch=store.fetch),
+        tenant=tenant,
+        run=os.environ["NEXTBEST_RUN"],
+        version=os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+    )
+
+
+@functools.cache
+def telemetry() -> Telemetry:
+    return open_telemetry(service="similar-products", model=KIND)
+
+
+def handler(event: Any, context: Any) -> dict[str, Any]:
+    """Answer a direct invocation, or an API Gateway proxy event (payload format 2.0)."""
+    here, began = service(), time.perf_counter()
+    clock, decision_id = datetime.now(UTC), uuid.uuid4().hex
+
+    def answer(payload: Any) -> dict[str, Any]:
+        found = here.answer(payload, now=clock, decision_id=decision_id)
+        telemetry().decided(
+            found,
+            request_id=getattr(context, "aws_request_id", ""),
+            latency_ms=1000 * (time.perf_counter() - began),
+        )
+        return found
+
+    return reply(event, answer)
+
+
+if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":  # pragma: no cover (AWS only)
+    from snapshot_restore_py import register_before_snapshot
+
+    register_before_snapshot(service)

@@ -1,0 +1,179 @@
+"""similar-products: by product, by picture, filters; the search finds what brute force finds."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime", reason="the image model's extra is not installed: make images")
+pytest.importorskip("onnx", reason="the image model's extra is not installed: make images")
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inference.errors import ArtifactError, BadRequestError
+from inference.handlers import similar_products
+from inference.handlers.similar_products import Service
+from inference.images import MAXIMUM_PIXELS
+from inference.picture_store import PictureStore
+from inference.visual import Visual
+from inference.visual_contracts import decode_similar_request
+from tests.unit.inference import picture_model
+from tests.unit.inference.handlers.lambda_process import gateway, lambda_process
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return picture_model.write(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def visual(model: Path) -> Visual:
+    return Visual.open(model)
+
+
+def ask(visual: Visual, **fields: Any) -> list[str]:
+    found = visual.similar(decode_similar_request(fields), now=NOW)
+    return [product.product_id for product in found.products]
+
+
+def encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def test_a_products_look_alikes_are_nearest_first_and_not_itself(visual: Visual) -> None:
+    assert ask(visual, product="red", limit=2) == ["rose", "lime"]
+    assert ask(visual, product="blue", limit=1) == ["navy"]
+
+
+def test_a_picture_finds_its_colour_and_what_the_model_takes_it_for(visual: Visual) -> None:
+    content = picture_model.picture((240, 0, 0), format="JPEG", quality=95)
+    found = visual.similar(decode_similar_request({"image": encoded(content), "limit": 1}), now=NOW)
+    assert found.products[0].product_id == "red"
+    assert found.products[0].similarity == pytest.approx(1.0, abs=0.01)
+    assert next(iter(found.labels["hue"])) == "reddish"
+    assert sum(found.labels["hue"].values()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_filters_and_exclusions_hold(visual: Visual) -> None:
+    assert set(ask(visual, product="red", include={"shade": "pale"})) == {"rose", "lime", "navy"}
+    assert "rose" not in ask(visual, product="red", exclude_products=["rose"])
+    found = visual.similar(
+        decode_similar_request({"product": "red", "include": {"shade": "none such"}}), now=NOW
+    )
+    assert (found.products, found.empty_reason) == ([], "no product is left after: include")
+
+
+def test_an_unknown_product_is_named(visual: Visual) -> None:
+    found = visual.similar(decode_similar_request({"product": "mauve"}), now=NOW)
+    assert (found.products, found.unknown_products) == ([], ["mauve"])
+    assert "mauve" in str(found.empty_reason)
+
+
+def bomb() -> bytes:
+    """A PNG of a few kilobytes whose header promises more pixels than are decoded."""
+    side = int(MAXIMUM_PIXELS**0.5) + 1
+    return picture_model.picture((255,), mode="L", size=(side, side), compress_level=9)
+
+
+@pytest.mark.parametrize(
+    ("payload", "path"),
+    [
+        ({}, "$"),
+        ({"product": "red", "image": "AAAA"}, "$.image"),
+        ({"image": "no base64!"}, "$.image"),
+        ({"image": encoded(b"no picture")}, "$.image"),
+        ({"image": encoded(b"GIF89a")}, "$.image"),
+        ({"image": encoded(bomb())}, "$.image"),
+        ({"image_key": "tenants/other/picture.png"}, "$.image_key"),
+        ({"product": "red", "limit": 0}, "$.limit"),
+        ({"product": "red", "include": {"shad": "full"}}, "$.include.shad"),
+        ({"product": 7}, "$.product"),
+    ],
+)
+def test_a_bad_request_is_an_answer(visual: Visual, payload: dict[str, Any], path: str) -> None:
+    service = Service(visual, tenant="acme", run="run-1", version="7")
+    error = service.answer(payload, now=NOW, decision_id="d")["error"]
+    assert (error["status"], error["path"]) == (400, path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        picture_model.picture((200, 0, 0, 255), size=(9, 30)),
+        picture_model.picture((0, 255, 255, 20), format="JPEG", mode="CMYK"),
+        picture_model.picture((200,), mode="I;16"),
+        picture_model.picture((250, 0, 0), format="GIF", save_all=True, append_images=[]),
+        picture_model.picture((250, 0, 0), format="BMP"),
+    ],
+    ids=["transparent", "CMYK", "16 bits", "GIF", "BMP"],
+)
+def test_pictures_of_every_kind_are_seen(visual: Visual, content: bytes) -> None:
+    assert len(ask(visual, image=encoded(content), limit=3)) == 3
+
+
+def test_a_key_outside_the_tenants_prefix_is_refused() -> None:
+    store = PictureStore(bucket="b", prefix="tenants/acme/", s3=None)
+    for key in ("tenants/other/x.png", "tenants/acme/../other/x.png", "code/x.zip"):
+        with pytest.raises(BadRequestError, match="tenants/acme/"):
+            store.fetch(key)
+
+
+def test_the_lambda_answers_both_kinds_of_event(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with lambda_process(similar_products, model, tmp_path=tmp_path, monkeypatch=monkeypatch):
+        answer = similar_products.handler({"product": "red", "limit": 1}, None)
+        assert answer["products"][0]["product_id"] == "rose"
+        assert (answer["tenant"], answer["model_version"]) == ("acme", "7")
+        reply = similar_products.handler(gateway('{"image_key": "tenants/acme/none.png"}'), None)
+        assert reply["statusCode"] == 400
+
+
+def test_a_model_without_its_graphs_is_refused(model: Path, tmp_path: Path) -> None:
+    picture_model.write(tmp_path)
+    (tmp_path / "search.onnx").write_bytes(b"altered")
+    with pytest.raises(ArtifactError, match=r"search\.onnx"):
+        Visual.open(tmp_path)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 400), limit=st.integers(1, 100))
+def test_the_search_finds_what_brute_force_finds(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, count: int, limit: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    embeddings = rng.standard_normal((count, 16)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    visual = Visual.open(picture_model.write(tmp_path_factory.mktemp("m"), embeddings))
+    wanted = (np.arange(count) % 2 == 1) & (np.arange(count) != 0)
+    found = visual.similar(
+        decode_similar_request(
+            {"product": "p0", "include": {"shade": "pale"}, "limit": limit},
+        ),
+        now=NOW,
+    )
+    cosines = np.where(wanted, embeddings @ embeddings[0], -np.inf)
+    order = np.argsort(-cosines, kind="stable")[: min(limit, int(wanted.sum()))]
+    assert [p.product_id for p in found.products] == [f"p{code}" for code in order]
+
+
+def test_the_int8_search_and_its_ranking_recall_the_ten_nearest(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    centres = rng.standard_normal((50, 64))
+    embeddings = centres[rng.integers(0, 50, 5000)] + 0.7 * rng.standard_normal((5000, 64))
+    embeddings = (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)
+    visual = Visual.open(picture_model.write(tmp_path, embeddings))
+    hits = 0
+    for code in range(100):
+        exact = np.argsort(-(embeddings @ embeddings[code]), kind="stable")[1:11]
+        items, _ = visual.nearest.find(embeddings[code], 10, without=frozenset([code]))
+        hits += len(set(items.tolist()) & set(exact.tolist()))
+    assert hits >= 999
