@@ -17,7 +17,8 @@ _SOURCES = ("product", "image", "image_key")
 
 class SimilarRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ask for products that look like one: a `product` of the model, an `image` (a file's bytes in
-    base64), or the file at `image_key` under the tenant's own prefix. `now` is for replays."""
+    base64), or the file at `image_key`, `tenants/<tenant>/pictures/…` in the stage's bucket. `now`
+    is for replays."""
 
     product: Identifier | None = None
     image: Annotated[str, Meta(min_length=1, max_length=MAX_IMAGE_TEXT)] | None = None

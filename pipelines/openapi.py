@@ -14,11 +14,15 @@ from typing import Any
 import msgspec
 
 from inference.contracts import ProductRequest, ProductResponse
+from inference.nudge_contracts import NudgeRequest, NudgeResponse
+from inference.visual_contracts import SimilarRequest, SimilarResponse
 
 DEFAULT_FILE = Path("docs/openapi.json")
 PATH = "/v1/decisions"
+NUDGE_PATH, SIMILAR_PATH = "/v1/nudges", "/v1/similar-products"
+Examples = dict[str, tuple[str, dict[str, Any]]]
 
-EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
+EXAMPLES: Examples = {
     "history": (
         "The next best products for a customer",
         {
@@ -65,6 +69,30 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+NUDGE_EXAMPLES: Examples = {
+    "known": (
+        "A customer that the profile store knows",
+        {"customer_id": "c-17", "context": {"recency": 3, "channel": "web"}},
+    ),
+    "told": (
+        "Everything in the request; the same key gets the same answer",
+        {
+            "customer_id": "c-17",
+            "context": {"recency": 3},
+            "actions": ["email", "push"],
+            "time_zone": "Europe/Paris",
+            "profile": {"consents": {"email": True, "push": {"offers": True}}},
+            "decision_key": "checkout-9913",
+        },
+    ),
+}
+SIMILAR_EXAMPLES: Examples = {
+    "product": ("What looks like a product", {"product": "lamp-1", "limit": 5}),
+    "picture": (
+        "What looks like a picture in the bucket",
+        {"image_key": "tenants/acme/pictures/photo.jpg", "include": {"price": {"max": 50}}},
+    ),
+}
 _ERROR = {
     "type": "object",
     "required": ["error"],
@@ -86,34 +114,63 @@ _ERROR = {
 def document() -> dict[str, Any]:
     """The whole document."""
     _, components = msgspec.json.schema_components(
-        (ProductRequest, ProductResponse), ref_template="#/components/schemas/{name}"
+        (
+            *(ProductRequest, ProductResponse),
+            *(NudgeRequest, NudgeResponse),
+            *(SimilarRequest, SimilarResponse),
+        ),
+        ref_template="#/components/schemas/{name}",
     )
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "nextbest decisions",
             "version": "1",
-            "description": "The payload of the next-best-product Lambda, and the body of the same "
-            "behind an HTTP API. docs/decisions.md explains every field.",
+            "description": "The payloads of the decision Lambdas, and the bodies of the same "
+            "behind an HTTP API. docs/decisions.md and docs/nudges.md explain every field.",
         },
-        "paths": {PATH: {"post": _operation()}},
+        "paths": {path: {"post": operation} for path, operation in _operations().items()},
         "components": {"schemas": {**components, "BadRequest": _ERROR}},
     }
 
 
-def _operation() -> dict[str, Any]:
-    examples = {
-        name: {"summary": summary, "value": value} for name, (summary, value) in EXAMPLES.items()
-    }
+def _operations() -> dict[str, dict[str, Any]]:
     return {
-        "operationId": "decide",
-        "summary": "Ask for products: next-best-product, similar, rank or trending",
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {**_schema("ProductRequest"), "examples": examples}},
-        },
+        PATH: _operation(
+            "decide",
+            "Ask for products: next-best-product, similar, rank or trending",
+            "Product",
+            EXAMPLES,
+            answer="Products with reasons and propensities",
+        ),
+        NUDGE_PATH: _operation(
+            "nudge",
+            "Ask for a nudge, or none, for a customer",
+            "Nudge",
+            NUDGE_EXAMPLES,
+            answer="An action with its propensity over the eligible ones",
+        ),
+        SIMILAR_PATH: _operation(
+            "similarProducts",
+            "Ask for what looks like a product or a picture",
+            "Similar",
+            SIMILAR_EXAMPLES,
+            answer="Products, nearest first",
+        ),
+    }
+
+
+def _operation(
+    name: str, summary: str, contract: str, examples: Examples, *, answer: str
+) -> dict[str, Any]:
+    shown = {title: {"summary": said, "value": value} for title, (said, value) in examples.items()}
+    content = {**_schema(f"{contract}Request"), "examples": shown}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": {
-            "200": _response("Products with reasons and propensities", "ProductResponse"),
+            "200": _response(answer, f"{contract}Response"),
             "400": _response("A request that breaks the contract", "BadRequest"),
         },
     }

@@ -26,6 +26,7 @@ from pipelines.errors import DeployError
 
 ROOT = Path(__file__).resolve().parent.parent
 LAMBDA_DISTRIBUTIONS = ("numpy", "msgspec", "boto3", "tzdata")
+DEPENDENCIES, IMAGES = "dependencies", "images"
 JOB_DISTRIBUTIONS = (
     "numpy",
     "msgspec",
@@ -39,6 +40,10 @@ JOB_DISTRIBUTIONS = (
 )
 UNZIPPED_LIMIT_BYTES = 250 * 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+# Of onnxruntime only what runs a graph: the library besides the extension is for other languages.
+_ONNXRUNTIME = re.compile(
+    r"python/onnxruntime/(transformers|tools|quantization|datasets|backend|capi/libonnxruntime\.so)"
+)
 # Services that a Lambda of ours calls; botocore carries the descriptions of all 400.
 SERVICES = ("dynamodb", "firehose", "kinesis", "lambda", "s3", "sqs", "sts")
 _BOTOCORE_DATA = re.compile(r"python/botocore/data/(?P<name>[^/]+)/")
@@ -129,27 +134,54 @@ def closure(distributions: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
-def layer_key(*, target: str, runtime: str, architecture: str) -> str:
+def layer_distributions(layer: str) -> list[str]:
+    """What a layer holds. A new layer is a line here and a resource in `stacks/machines.yaml`.
+
+    `images` goes on top of `dependencies`, without what onnxruntime requires besides numpy:
+    protobuf and flatbuffers are not needed to run a graph.
+    """
+    if layer == IMAGES:
+        return ["onnxruntime", "pillow"]
+    return closure(LAMBDA_DISTRIBUTIONS)
+
+
+def is_installed(layer: str) -> bool:
+    """Whether this interpreter has what the layer holds, so that `local` can be given it."""
+    return all(map(_is_installed, layer_distributions(layer)))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def layer_key(layer: str = DEPENDENCIES, *, target: str, runtime: str, architecture: str) -> str:
     """Names a layer by what goes into it, so that an unchanged one need not be built."""
-    names = closure(LAMBDA_DISTRIBUTIONS)
-    text = f"3 {target} {runtime} {architecture}\n{requirements(names)}"
+    names = layer_distributions(layer)
+    text = f"4 {target} {runtime} {architecture}\n{requirements(names)}"
     if target == "local":
         text += sys.version
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def dependency_layer(*, target: str, runtime: str, architecture: str, cache: Path) -> Package:
+def dependency_layer(
+    layer: str = DEPENDENCIES, *, target: str, runtime: str, architecture: str, cache: Path
+) -> Package:
     """The Lambdas' dependencies as a layer zip (`python/…`), built once per `layer_key`.
 
     `target` is `aws` (manylinux wheels of `runtime` and `architecture`) or `local` (this
     interpreter's). Raises `DeployError` when a wheel is missing or the result is over 250 MB.
     """
-    key = layer_key(target=target, runtime=runtime, architecture=architecture)
+    key = layer_key(layer, target=target, runtime=runtime, architecture=architecture)
     cached = cache / f"layer-{key}.zip"
     if not cached.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
-            _fill(Path(folder), target=target, runtime=runtime, architecture=architecture)
+            names = layer_distributions(layer)
+            _fill(Path(folder), names, target=target, runtime=runtime, architecture=architecture)
             built = _zip(_tree(Path(folder)))
         partial = cached.with_suffix(".partial")
         partial.write_bytes(built.content)
@@ -162,8 +194,7 @@ def dependency_layer(*, target: str, runtime: str, architecture: str, cache: Pat
     return _package(content, size)
 
 
-def _fill(folder: Path, *, target: str, runtime: str, architecture: str) -> None:
-    names = closure(LAMBDA_DISTRIBUTIONS)
+def _fill(folder: Path, names: list[str], *, target: str, runtime: str, architecture: str) -> None:
     if target == "local":
         for name in names:
             _copy_installed(name, folder)
@@ -203,7 +234,7 @@ def _tree(folder: Path) -> dict[str, bytes]:
 
 def _is_needed(name: str) -> bool:
     """Whether a file of a layer is ever read: no tests, and of botocore only our services."""
-    if _TRIMMED.search(name):
+    if _TRIMMED.search(name) or _ONNXRUNTIME.match(name):
         return False
     service = _BOTOCORE_DATA.match(name)
     return service is None or service["name"] in SERVICES

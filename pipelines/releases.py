@@ -15,7 +15,11 @@ from pipelines.errors import ReleaseError
 from pipelines.stage import Stage
 
 LIVE = "live"
-DECISION_OF = {"recommender": "next-best-product", "nudge-policy": "nudge"}
+DECISION_OF = {
+    "recommender": "next-best-product",
+    "nudge-policy": "nudge",
+    "image-model": "similar-products",
+}
 
 
 @dataclass(frozen=True)

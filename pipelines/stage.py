@@ -21,7 +21,7 @@ from pipelines.errors import StageError, TenantError
 
 LOCAL = "local"
 LOCAL_ACCOUNT = "000000000000"
-DECISIONS = ("next-best-product", "nudge")
+DECISIONS = ("next-best-product", "nudge", "similar-products")
 RECOMMENDER, NUDGE_POLICY = "recommender", "nudge-policy"
 KINDS = (RECOMMENDER, NUDGE_POLICY)
 # What a kind of model learns from has its own newest data set.

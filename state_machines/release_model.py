@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stepfunctions.steps import ChoiceRule, Fail, Task
+from stepfunctions.steps import ChoiceRule, Fail, Pass, Task
 
 from state_machines.states import (
     all_of,
@@ -32,6 +32,9 @@ APPRENTICE = "apprentice"
 _BUSY = ("Lambda.ResourceConflictException",)
 _MOVED = "Lambda.PreconditionFailedException"
 _HOUR_SECONDS = 3600
+_SEES = "image-model"
+_PLAIN = ["${LayerArn}"]
+_SEEING = ["${LayerArn}", "${ImagesLayerArn}"]
 
 
 def release_model() -> dict[str, Any]:
@@ -49,11 +52,15 @@ def release_model() -> dict[str, Any]:
     alone = put("Alone", {"run": "", "artifacts": ""}, result_path="$.apprentice")
     begin = choice("HowToRelease", [(_is_apprentice(), running)], default=alone)
     superseded = put("Superseded", _output("superseded", "$.run"), result_path="$")
+    plain, seeing = _layers("PlainLayers", _PLAIN), _layers("SeeingLayers", _SEEING)
+    layers = choice("WhichLayers", [(equals("$.kind", _SEES), seeing)], default=plain)
 
     running.next(beside)
     catch(running, ["Lambda.ResourceNotFoundException"], alone, result_path="$.none")
-    beside.next(pin)
-    alone.next(pin)
+    beside.next(layers)
+    alone.next(layers)
+    plain.next(pin)
+    seeing.next(pin)
     pin.next(look)
     look.next(_is_pinned(publish, pin, pause, broken))
     pause.next(look)
@@ -75,6 +82,11 @@ def release_model() -> dict[str, Any]:
     return render(
         begin, comment="Publish, verify and promote a model", timeout_seconds=_HOUR_SECONDS
     )
+
+
+def _layers(name: str, arns: list[str]) -> Pass:
+    """What the version runs on is pinned with its code, whatever the function has had so far."""
+    return put(name, {"arns": arns}, result_path="$.layers")
 
 
 def _is_apprentice() -> Any:
@@ -126,7 +138,7 @@ def _pin() -> Task:
         {
             "FunctionName.$": "$.function",
             "Environment": {"Variables": variables},
-            "Layers": ["${LayerArn}"],
+            "Layers.$": "$.layers.arns",
         },
         result_selector={"revision.$": "$.RevisionId"},
         result_path="$.pinned",

@@ -60,7 +60,7 @@ class Service:
 def service() -> Service:
     """The service of this process; a broken model raises `ArtifactError` and is not cached."""
     model, tenant = os.environ["NEXTBEST_MODEL"], os.environ["NEXTBEST_TENANT"]
-    store = PictureStore(bucket=urlparse(model).netloc, prefix=f"tenants/{tenant}/")
+    store = PictureStore(bucket=urlparse(model).netloc, prefix=f"tenants/{tenant}/pictures/")
     return Service(
         visual=Visual.open(fetch_model(model), fetch=store.fetch),
         tenant=tenant,

@@ -66,8 +66,11 @@ def _compare(number: int, case: dict[str, Any], answer: dict[str, Any]) -> None:
 
 
 def _products(answer: dict[str, Any]) -> list[tuple[str, float]]:
-    """A recommendation's products with their scores, in order."""
-    return [(product["product_id"], product["score"]) for product in answer.get("products", [])]
+    """An answer's products with their scores, or how much they look alike, in order."""
+    return [
+        (product["product_id"], product.get("score", product.get("similarity")))
+        for product in answer.get("products", [])
+    ]
 
 
 def _propensities(answer: dict[str, Any]) -> list[tuple[str, float]]:

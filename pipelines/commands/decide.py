@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pipelines import decision_requests as requests
 from pipelines.commands.decide_nudge import nudge
+from pipelines.commands.decide_similar import similar_products
 from pipelines.console import (
     JsonOption,
     StageOption,
@@ -22,6 +23,7 @@ from pipelines.stage import open_stage
 
 app = typer.Typer(help="Ask for decisions.", no_args_is_help=True)
 app.command("nudge")(nudge)
+app.command("similar-products")(similar_products)
 
 HistoryOption = Annotated[str, typer.Option(help="Product ids, oldest first: A,B,C.")]
 LimitOption = Annotated[int | None, typer.Option(help="How many products; 10 unless said.")]

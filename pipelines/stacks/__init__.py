@@ -54,15 +54,17 @@ def material(stage: Stage) -> Material:
     from state_machines.render import as_json, machines
 
     code, source = packages.lambda_code(), packages.training_source()
-    layer = _layer(stage)
+    layer, images = _layer(stage, packages.DEPENDENCIES), _images_layer(stage)
     prefix = f"code/training/{source.digest}"
     definitions = {name: as_json(body).encode() for name, body in machines().items()}
     keys = {name: f"code/machines/{name}-{_digest(b)}.json" for name, b in definitions.items()}
     code_key, layer_key = f"code/lambda/{code.digest}.zip", f"code/layer/{layer.digest}.zip"
+    images_key = f"code/layer/{images.digest}.zip" if images else ""
     uploads = [
         Upload(NONE_KEY, b"{}"),
         Upload(code_key, code.content),
         Upload(layer_key, layer.content),
+        *([Upload(images_key, images.content)] if images else []),
         Upload(f"{prefix}/sourcedir.tar.gz", source.content),
         Upload(f"{prefix}/run_processing.sh", packages.processing_script()),
         *[Upload(keys[name], body) for name, body in definitions.items()],
@@ -77,6 +79,7 @@ def material(stage: Stage) -> Material:
     machine_parameters = {
         **shared,
         "LayerKey": layer_key,
+        "ImagesLayerKey": images_key,
         "SourcePrefix": prefix,
         "TrainingImage": training_image(stage),
         "TrainDefinitionKey": keys["train-recommender"],
@@ -92,8 +95,16 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _layer(stage: Stage) -> packages.Package:
+def _images_layer(stage: Stage) -> packages.Package | None:
+    """What similar-products needs besides; None on a machine that could not train its model."""
+    if stage.is_local and not packages.is_installed(packages.IMAGES):
+        return None
+    return _layer(stage, packages.IMAGES)
+
+
+def _layer(stage: Stage, name: str) -> packages.Package:
     return packages.dependency_layer(
+        name,
         target="local" if stage.is_local else "aws",
         runtime=stage.configuration.lambda_runtime,
         architecture=stage.configuration.architecture,
@@ -214,8 +225,9 @@ def _tags(stage: Stage) -> dict[str, str]:
 
 
 def _tenant_parameters(stage: Stage, tenant: str, built: Material) -> dict[str, str]:
-    layer = outputs(stage, stage.machines_stack)["LayerArn"]
-    return {**built.tenant, "Tenant": tenant, "LayerArn": layer}
+    known = outputs(stage, stage.machines_stack)
+    layers = {"LayerArn": known["LayerArn"], "ImagesLayerArn": known.get("ImagesLayerArn", "")}
+    return {**built.tenant, "Tenant": tenant, **layers}
 
 
 def _apply_tenant(stage: Stage, tenant: str, built: Material, progress: Progress) -> bool:

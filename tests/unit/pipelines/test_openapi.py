@@ -11,6 +11,8 @@ import msgspec
 import pytest
 
 from inference.contracts import ProductAnswer, ProductRequest, ProductResponse, decode_request
+from inference.nudge_contracts import decode_nudge_request
+from inference.visual_contracts import SimilarRequest, decode_similar_request
 from pipelines import openapi
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,6 +31,16 @@ def test_every_example_is_a_good_request(name: str) -> None:
     assert taken >= set(example) - {"decision"}
 
 
+@pytest.mark.parametrize("name", openapi.NUDGE_EXAMPLES)
+def test_every_example_of_a_nudge_is_a_good_request(name: str) -> None:
+    decode_nudge_request(json.dumps(openapi.NUDGE_EXAMPLES[name][1]))
+
+
+@pytest.mark.parametrize("name", openapi.SIMILAR_EXAMPLES)
+def test_every_example_of_look_alikes_is_a_good_request(name: str) -> None:
+    decode_similar_request(json.dumps(openapi.SIMILAR_EXAMPLES[name][1]))
+
+
 def test_every_reference_leads_somewhere() -> None:
     document = openapi.document()
 
@@ -44,7 +56,7 @@ def test_every_reference_leads_somewhere() -> None:
         assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
 
 
-@pytest.mark.parametrize("struct", [ProductRequest, ProductAnswer, ProductResponse])
+@pytest.mark.parametrize("struct", [ProductRequest, ProductAnswer, ProductResponse, SimilarRequest])
 def test_the_guide_names_every_field(struct: type[msgspec.Struct]) -> None:
     text = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
     first_cells = " ".join(re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE))

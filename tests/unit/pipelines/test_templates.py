@@ -36,7 +36,13 @@ def filled(definition):
     text = json.dumps(definition)
     for token in ("Stage", "Account", "Bucket", "TrainingImage", "SourceUri", "LambdaCodeKey"):
         text = text.replace("${" + token + "}", "filled")
-    for token in ("ReleaseMachineArn", "TrainMachineArn", "VerifyFunctionArn", "LayerArn"):
+    for token in (
+        "ReleaseMachineArn",
+        "TrainMachineArn",
+        "VerifyFunctionArn",
+        "LayerArn",
+        "ImagesLayerArn",
+    ):
         text = text.replace("${" + token + "}", "arn:aws:states:us-east-1:123456789012:x:y")
     return json.loads(text)
 
