@@ -58,6 +58,11 @@ class Prepared:
     def product_count(self) -> int:
         return len(self.meta["product_ids"])
 
+    @property
+    def fingerprint(self) -> str:
+        """Of these very interactions; `meta["fingerprint"]` is of the whole data set's."""
+        return digest_of(self.customers, self.items, self.events, self.times)
+
     def take(self, mask: np.ndarray) -> Prepared:
         """Only the interactions of `mask`; codes keep their meaning."""
         return Prepared(
@@ -127,7 +132,7 @@ def code(dataset: Dataset, *, timed: bool) -> Prepared:
         "kind": kind,
         "timed": timed,
         "window": dict.fromkeys(("start", "validation", "test", "end")),
-        "fingerprint": _fingerprint(customers, items, events, times),
+        "fingerprint": digest_of(customers, items, events, times),
         **described,
     }
     return Prepared(
@@ -237,7 +242,8 @@ def _baskets(
     return pd.factorize(pd.MultiIndex.from_arrays([customers, visits]))[0].astype(np.int64)
 
 
-def _fingerprint(*arrays: np.ndarray) -> str:
+def digest_of(*arrays: np.ndarray) -> str:
+    """SHA-256 of whole numbers, whatever their types."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).astype(np.int64).tobytes())

@@ -181,6 +181,7 @@ def _window(data: Prepared) -> dict[str, Any]:
         "end": int(data.times.max()) if timed else None,
         "interactions": len(data.items),
         "fingerprint": data.meta["fingerprint"],
+        "fitted_on": data.fingerprint,
     }
 
 

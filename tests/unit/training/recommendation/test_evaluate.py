@@ -1,11 +1,25 @@
-"""The gate passes or refuses, and every refusal has its reason."""
+"""The gate passes or refuses, and every refusal has its reason; who a champion may be."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import pytest
 
+from inference.artifact import pack
 from training.recommendation.configuration import RecommenderConfiguration
-from training.recommendation.evaluate import gate
+from training.recommendation.evaluate import find_champion, gate
+from training.recommendation.parameters import CUSTOMERS, Parameters
+from training.recommendation.prepare import (
+    TEST,
+    Prepared,
+    from_frame,
+    split_at_random,
+    with_split,
+)
+from training.recommendation.train import HOLDOUT, write_model
 
 
 def models(**ndcg: float) -> dict[str, dict[str, float]]:
@@ -44,3 +58,32 @@ def test_everything_wrong_is_said_at_once() -> None:
     figures = models(challenger=0.0, champion=0.5)
     verdict = gate(figures, RecommenderConfiguration(gate_coverage=0.9))
     assert len(verdict["reasons"]) == len(verdict["checks"]) == 3
+
+
+def untimed(*, seed: int) -> Prepared:
+    """Plain sets, of which `seed` draws the test set."""
+    draw = np.random.default_rng(0)
+    pairs = {"customer_id": np.repeat(np.arange(30), 10), "product_id": draw.integers(0, 40, 300)}
+    prepared = from_frame(pd.DataFrame(pairs))
+    return with_split(prepared, *split_at_random(prepared.customers, seed=seed))
+
+
+def champion_of(prepared: Prepared, folder: Path) -> Path:
+    """The channel of a champion whose holdout model was fitted on all but the test set."""
+    extra, channel = folder / "extra", folder / "channel"
+    channel.mkdir()
+    past = prepared.take(prepared.split != TEST)
+    parameters, settings = Parameters(recent={CUSTOMERS: 1.0}), RecommenderConfiguration()
+    write_model(extra / HOLDOUT, past, parameters, settings, provenance={})
+    pack(extra, channel / "output.tar.gz")
+    return channel
+
+
+@pytest.mark.parametrize(("seed", "compared"), [(0, True), (1, False)])
+def test_a_champion_of_sets_is_compared_only_if_it_never_saw_this_test_set(
+    tmp_path: Path, seed: int, compared: bool
+) -> None:
+    """Regression: another seed holds out as many interactions, but others."""
+    channel = champion_of(untimed(seed=0), tmp_path)
+    found = find_champion(channel, tmp_path / "scratch", untimed(seed=seed))
+    assert (found is not None) == compared
