@@ -36,7 +36,8 @@ _ENTRIES = 20_000_000
 @dataclass(frozen=True)
 class NewcomerTrial:
     """What a choice gives on validation: recall@20 of the hidden products among all, and NDCG@k of
-    the products with history; of those new to the customer too, where the data has repeats."""
+    the products with history. Where the data has repeats, customers are asked twice, the second
+    time for what is new to them: `recall` is the mean, `ndcg` has both."""
 
     parameters: NewcomerParameters
     recall: float
@@ -145,8 +146,9 @@ def _trials(
         asked = [ask(one, histories, newcomers, length=length) for one in blends]
         for scale in SCALES:
             figures = [one.figures(scale, k=k) for one in asked]
+            recall = sum(found for found, _ in figures) / len(figures)
             ndcg = tuple(found for _, found in figures)
-            yield NewcomerTrial(NewcomerParameters(scale, share), figures[0][0], ndcg)
+            yield NewcomerTrial(NewcomerParameters(scale, share), recall, ndcg)
 
 
 def ask(blend: Blend, histories: Histories, newcomers: Newcomers, *, length: int) -> Asked:
