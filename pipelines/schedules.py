@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ from pipelines.errors import ScheduleError
 from pipelines.runs import RunRequest, run_parameters
 from pipelines.stage import Stage
 
+_POLL_SECONDS = 0.3
 _EVERY = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minute", "h": "hour", "d": "day"}
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -140,12 +143,46 @@ def _view(schedule: dict[str, Any]) -> ScheduleView:
     )
 
 
+def run_schedule(
+    stage: Stage, tenant: str, *, kind: str, sleep: Callable[[float], None] = time.sleep
+) -> str:
+    """Do now what the schedule does when it is due; the name of the run that it started.
+
+    Raises `ScheduleError` when there is no schedule, or its execution failed.
+    """
+    target = _schedule(stage, tenant, kind=kind)["Target"]
+    client = stage.client("stepfunctions")
+    started = client.start_execution(stateMachineArn=target["Arn"], input=target["Input"])
+    arn = started["executionArn"]
+    while (found := client.describe_execution(executionArn=arn))["status"] == "RUNNING":
+        sleep(_POLL_SECONDS)
+    if found["status"] != "SUCCEEDED":
+        why = f"{found.get('error')}: {found.get('cause')}"
+        raise ScheduleError(f"the schedule of {tenant!r} for {kind!r} started no run: {why}")
+    return str(json.loads(found["output"])["stamp"]["run"])
+
+
+def _schedule(stage: Stage, tenant: str, *, kind: str) -> dict[str, Any]:
+    client = stage.client("scheduler")
+    try:
+        found = client.get_schedule(
+            Name=stage.schedule(tenant, kind), GroupName=stage.schedule_group
+        )
+    except client.exceptions.ResourceNotFoundException as error:
+        raise _none(tenant, kind) from error
+    return dict(found)
+
+
+def _none(tenant: str, kind: str) -> ScheduleError:
+    return ScheduleError(
+        f"tenant {tenant!r} has no schedule for {kind!r}; nextbest schedule list shows them"
+    )
+
+
 def remove_schedule(stage: Stage, tenant: str, *, kind: str) -> None:
     """Remove a schedule; `ScheduleError` when there is none."""
     client = stage.client("scheduler")
     try:
         client.delete_schedule(Name=stage.schedule(tenant, kind), GroupName=stage.schedule_group)
     except client.exceptions.ResourceNotFoundException as error:
-        raise ScheduleError(
-            f"tenant {tenant!r} has no schedule for {kind!r}; nextbest schedule list shows them"
-        ) from error
+        raise _none(tenant, kind) from error

@@ -1,4 +1,4 @@
-"""`nextbest schedule set | list | remove`."""
+"""`nextbest schedule set | list | run | remove`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ from pipelines.console import (
     print_json,
 )
 from pipelines.errors import ScheduleError
-from pipelines.schedules import cron, list_schedules, rate, remove_schedule, set_schedule
+from pipelines.schedules import (
+    cron,
+    list_schedules,
+    rate,
+    remove_schedule,
+    run_schedule,
+    set_schedule,
+)
 from pipelines.stacks import require_tenant
 from pipelines.stage import open_stage
 from pipelines.workspace import Workspace
@@ -71,6 +78,15 @@ def list_(
     for view in views:
         table.add_row(view.tenant, view.kind, view.expression, view.state.lower())
     console.print(table)
+
+
+@app.command()
+def run(
+    tenant: TenantOption, kind: KindArgument = "recommender", stage: StageOption = None
+) -> None:
+    """Do now what the schedule does when it is due."""
+    name = run_schedule(open_stage(stage), tenant, kind=kind)
+    console.print(f"run {name}; nextbest runs watch {name} follows it", soft_wrap=True)
 
 
 @app.command()
