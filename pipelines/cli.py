@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("demo")(demo.demo)
+app.add_typer(demo.app, name="demo")
 app.add_typer(local.app, name="local")
 app.command("deploy")(deploy.deploy)
 app.add_typer(deploy.tenant_app, name="tenant")

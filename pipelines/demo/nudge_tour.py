@@ -95,9 +95,13 @@ def _train(workspace: Workspace, console: Console) -> Run:
 
 def live_policy(stage: Stage, tenant: str) -> Policy:
     """The policy that is live, opened here from the artefact its version is pinned to."""
-    workspace = Workspace(stage, tenant)
-    live = require_live(workspace.models(kind=KIND), tenant=tenant, kind=KIND)
-    address = urlparse(live.model)
+    live = require_live(Workspace(stage, tenant).models(kind=KIND), tenant=tenant, kind=KIND)
+    return open_policy(stage, live.model)
+
+
+def open_policy(stage: Stage, model: str) -> Policy:
+    """The policy in the `model.tar.gz` at an S3 address."""
+    address = urlparse(model)
     with tempfile.TemporaryDirectory(prefix="nextbest-policy-") as name:
         folder = Path(name)
         archive = folder / "model.tar.gz"

@@ -65,6 +65,11 @@ class Audience:
         """True value of each action, (n, actions): expected reward less cost."""
         return self.expected - COSTS
 
+    def of(self, rows: np.ndarray) -> Audience:
+        """Only these customers."""
+        context = self.context.iloc[rows].reset_index(drop=True)
+        return Audience(context, self.eligible[rows], self.sale[rows], self.unsubscribe[rows])
+
 
 def simulate_audience(*, seed: int = 0, customers: int = 8000) -> Audience:
     """An audience of so many customers."""
