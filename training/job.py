@@ -30,6 +30,9 @@ STEPS = {
     "nudge.prepare": "training.nudge.prepare",
     "nudge.train": "training.nudge.train",
     "nudge.evaluate": "training.nudge.evaluate",
+    "image.prepare": "training.image.prepare",
+    "image.train": "training.image.train",
+    "image.evaluate": "training.image.evaluate",
 }
 RESERVED = ("step", "tenant", "run", "started_at")
 PREFIX = "NEXTBEST_"

@@ -130,3 +130,25 @@ def _valued(spec: dict[str, Any]) -> Iterator[tuple[int, list[str]]]:
 def _text(value: Any) -> str | None:
     missing = value is None or value is pd.NA or value != value or value == ""
     return None if missing else str(value)
+
+
+def attribute_arrays(meta: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The table `attributes` and its arrays, as `inference.filters` reads them."""
+    specs: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
+    for number, (name, spec) in enumerate(sorted(meta.items())):
+        key = f"attribute_{number}"
+        specs[name] = {"type": spec["type"], "array": key}
+        if spec["type"] in ("number", "time"):
+            codes = [np.nan if value is None else value for value in spec["codes"]]
+            arrays[key] = np.array(codes, dtype=np.float64)
+            continue
+        specs[name]["values"] = spec["values"]
+        codes = spec["codes"]
+        if spec["type"] == "tags":
+            specs[name]["indptr"] = f"{key}_indptr"
+            lengths = [len(tags) for tags in codes]
+            arrays[f"{key}_indptr"] = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+            codes = [code for tags in codes for code in tags]
+        arrays[key] = np.array(codes, dtype=np.int32)
+    return specs, arrays

@@ -22,6 +22,7 @@ from inference.neighbours import neighbour_arrays
 from inference.recommender import KIND
 from training.configuration import parse
 from training.job import Job
+from training.recommendation.catalogue import attribute_arrays
 from training.recommendation.compilation import compile_matrix
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.factors import ItemFactors
@@ -118,7 +119,7 @@ def write_model(
         purchase_event=configuration.purchase_event,
         factor_alpha=model.alpha if model else 0.0,
     )
-    attributes, codes = _attributes(data.meta["attributes"])
+    attributes, codes = attribute_arrays(data.meta["attributes"])
     tables: dict[str, Any] = {"product_ids": data.meta["product_ids"], "attributes": attributes}
     if data.meta["titles"]:
         tables["titles"] = data.meta["titles"]
@@ -183,25 +184,3 @@ def _window(data: Prepared) -> dict[str, Any]:
         "fingerprint": data.meta["fingerprint"],
         "fitted_on": data.fingerprint,
     }
-
-
-def _attributes(meta: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The table `attributes` and its arrays, as `inference.filters` reads them."""
-    specs: dict[str, Any] = {}
-    arrays: dict[str, np.ndarray] = {}
-    for number, (name, spec) in enumerate(sorted(meta.items())):
-        key = f"attribute_{number}"
-        specs[name] = {"type": spec["type"], "array": key}
-        if spec["type"] in ("number", "time"):
-            codes = [np.nan if value is None else value for value in spec["codes"]]
-            arrays[key] = np.array(codes, dtype=np.float64)
-            continue
-        specs[name]["values"] = spec["values"]
-        codes = spec["codes"]
-        if spec["type"] == "tags":
-            specs[name]["indptr"] = f"{key}_indptr"
-            lengths = [len(tags) for tags in codes]
-            arrays[f"{key}_indptr"] = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-            codes = [code for tags in codes for code in tags]
-        arrays[key] = np.array(codes, dtype=np.int32)
-    return specs, arrays

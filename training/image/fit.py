@@ -1,0 +1,283 @@
+"""The training loop: one-cycle SGD in mixed precision, a checkpoint each epoch, on any number of
+processes.
+
+Every epoch draws its order and its augmentation from (seed, epoch, rank) alone, so a job that goes
+on from a checkpoint ends where the undisturbed one would have. Same data, configuration, seed,
+number of processes and threads → the same weights.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+
+from training.image.augmentation import Augmentation
+from training.image.configuration import ImageConfiguration
+from training.image.network import ImageNet, build
+from training.image.objectives import label_loss, view_loss
+from training.image.prepare import TRAIN, WEIGHTS, Prepared
+
+CHECKPOINT = "checkpoint.pt"
+_BATCH = 256  # the batch that `learning_rate` is meant for
+_LEAST_BATCH = 32
+_STEPS_AN_EPOCH = 50
+_PICTURES = 1_200_000  # shown in a run over a large set: 20 epochs of 60,000
+_EPOCHS = (20, 60)
+_WARM_UP = 0.25
+_FIRST, _LAST = 0.1, 1e-4  # of the highest learning rate
+_MOMENTUM = 0.9
+_STATISTICS = 5000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the configuration leaves to the data. `batch` is of all processes together."""
+
+    epochs: int
+    batch: int
+    steps: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Peers:
+    """The processes that train together: this one is `rank` of `count`."""
+
+    rank: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch came to; `loss` is this process's mean."""
+
+    number: int
+    of: int
+    loss: float
+    images_per_second: float
+
+
+def plan_of(pictures: int, configuration: ImageConfiguration) -> Plan:
+    """Epochs, batch and steps for so many training pictures."""
+    derived = 2 ** round(math.log2(max(pictures / _STEPS_AN_EPOCH, 1)))
+    batch = configuration.batch_size or min(_BATCH, max(_LEAST_BATCH, derived))
+    batch = max(2, min(batch, pictures))
+    epochs = configuration.epochs or min(_EPOCHS[1], max(_EPOCHS[0], _PICTURES // pictures))
+    rate = configuration.learning_rate * batch / _BATCH
+    return Plan(epochs, batch, max(1, pictures // batch), rate)
+
+
+def statistics(prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each channel, of values 0 to 255, over training pictures."""
+    rows = prepared.rows(TRAIN)
+    sample = prepared.images[rows[:: max(1, len(rows) // _STATISTICS)]].astype(np.float64)
+    return sample.mean((0, 1, 2)), np.maximum(sample.std((0, 1, 2)), 1.0)
+
+
+def network_of(
+    prepared: Prepared, configuration: ImageConfiguration, *, weights: Path | None = None
+) -> ImageNet:
+    """The untrained network for this data."""
+    _, size, _, channels = prepared.images.shape
+    classes = [len(head["values"]) for head in prepared.meta["heads"]]
+    return build(configuration, channels=channels, size=size, classes=classes, weights=weights)
+
+
+def fit(
+    prepared: Prepared,
+    configuration: ImageConfiguration,
+    *,
+    folder: Path,
+    checkpoints: Path,
+    report: Callable[[Epoch], None],
+    resumed: Callable[[int], None],
+    peers: Peers = Peers(),
+) -> None:
+    """Train to the end and leave the network in `checkpoints`. `folder` is what `prepared` is of.
+
+    `report` is told every epoch, `resumed` the number of epochs found done.
+    """
+    trainer = Trainer(prepared, configuration, peers=peers, weights=_weights(folder))
+    done = trainer.restore(checkpoints / CHECKPOINT)
+    if done:
+        resumed(done)
+    for epoch in range(done, trainer.plan.epochs):
+        found = trainer.train_epoch(epoch)
+        if peers.rank == 0:
+            trainer.save(checkpoints / CHECKPOINT, done=epoch + 1)
+            report(found)
+
+
+def _weights(folder: Path) -> Path | None:
+    path = folder / WEIGHTS
+    return path if path.exists() else None
+
+
+class Trainer:
+    """A network in training, its optimiser, and the pictures it learns from."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        configuration: ImageConfiguration,
+        *,
+        peers: Peers,
+        weights: Path | None = None,
+    ) -> None:
+        self.prepared, self.configuration, self.peers = prepared, configuration, peers
+        self.rows = _learnable(prepared)
+        self.plan = plan_of(len(self.rows), configuration)
+        self.device = _device(peers)
+        network = network_of(prepared, configuration, weights=weights)
+        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.parallel = _parallel(self.network, peers, self.device)
+        self.optimiser = _optimiser(self.network, configuration)
+        mean, deviation = statistics(prepared)
+        self.mean = torch.tensor(mean, dtype=torch.float32, device=self.device)
+        self.deviation = torch.tensor(deviation, dtype=torch.float32, device=self.device)
+        self.augment = Augmentation(-self.mean / self.deviation, configuration.erasing)
+
+    def train_epoch(self, epoch: int) -> Epoch:
+        """One pass over all training pictures."""
+        self.parallel.train()
+        generator = torch.Generator(device=self.device)
+        generator.manual_seed(_seed(self.configuration.seed, epoch, self.peers.rank))
+        began, total, shown = time.perf_counter(), 0.0, 0
+        for step, rows in enumerate(self._batches(epoch)):
+            self._set_rate(epoch * self.plan.steps + step)
+            loss = self._loss(rows, generator)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimiser.step()
+            total, shown = total + float(loss.detach()), shown + len(rows)
+        seconds = max(time.perf_counter() - began, 1e-9)
+        speed = shown * self.peers.count / seconds
+        return Epoch(epoch + 1, self.plan.epochs, total / self.plan.steps, speed)
+
+    def _batches(self, epoch: int) -> Iterator[np.ndarray]:
+        """This process's rows of each step; the same order on all, each its own part."""
+        order = np.random.default_rng([self.configuration.seed, epoch]).permutation(self.rows)
+        for step in range(self.plan.steps):
+            rows = order[step * self.plan.batch : (step + 1) * self.plan.batch]
+            yield np.sort(rows[self.peers.rank :: self.peers.count])
+
+    def _loss(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
+        x = self.normalised(self.prepared.images[rows])
+        with _precision(self.configuration, self.device):
+            if not self.prepared.meta["heads"]:
+                views = torch.cat((self.augment(x, generator), self.augment(x, generator)))
+                _, embeddings = self.parallel(_last(views))
+                return view_loss(*embeddings.chunk(2))
+            logits, _ = self.parallel(_last(self.augment(x, generator)))
+        labels = torch.from_numpy(self.prepared.labels[rows]).to(self.device)
+        return label_loss(logits, labels, smoothing=self.configuration.label_smoothing)
+
+    def normalised(self, images: np.ndarray) -> Tensor:
+        """uint8 (n, size, size, c) → float (n, c, size, size) of mean 0, deviation 1."""
+        x = torch.from_numpy(np.ascontiguousarray(images)).to(self.device, non_blocking=True)
+        return ((x.float() - self.mean) / self.deviation).permute(0, 3, 1, 2)
+
+    def _set_rate(self, step: int) -> None:
+        rate = self.plan.learning_rate * one_cycle(step / (self.plan.epochs * self.plan.steps))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+
+    def save(self, path: Path, *, done: int) -> None:
+        """In one step: a job may be killed while it writes."""
+        state = {
+            "done": done,
+            "made_of": self._made_of(),
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def restore(self, path: Path) -> int:
+        """Go on from a checkpoint of the same data and plan; how many epochs it had done."""
+        if not path.exists():
+            return 0
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state["made_of"] != self._made_of():
+            return 0
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        return int(state["done"])
+
+    def _made_of(self) -> str:
+        return f"{self.prepared.meta['fingerprint']} {self.configuration} {self.peers.count}"
+
+
+def one_cycle(share: float) -> float:
+    """The learning rate, as a part of the highest, when `share` of the steps are done: up in a
+    quarter of them, then down, both by half a cosine (Smith & Topin 2017)."""
+    if share < _WARM_UP:
+        return _FIRST + (1 - _FIRST) * (1 - math.cos(math.pi * share / _WARM_UP)) / 2
+    fall = (share - _WARM_UP) / (1 - _WARM_UP)
+    return _LAST + (1 - _LAST) * (1 + math.cos(math.pi * fall)) / 2
+
+
+def _learnable(prepared: Prepared) -> np.ndarray:
+    """Training rows that say something: of labelled data, those with any label."""
+    rows = prepared.rows(TRAIN)
+    if not prepared.meta["heads"]:
+        return rows
+    return rows[(prepared.labels[rows] >= 0).any(axis=1)]
+
+
+def _seed(seed: int, epoch: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])
+
+
+def _device(peers: Peers) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _parallel(network: nn.Module, peers: Peers, device: torch.device) -> nn.Module:
+    if peers.count == 1:
+        return network
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    ids = [device] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(network, device_ids=ids)
+
+
+def _optimiser(network: nn.Module, configuration: ImageConfiguration) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum; no decay of biases and of what batch norm learns."""
+    parameters, decay = list(network.parameters()), configuration.weight_decay
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    rate = configuration.learning_rate
+    return torch.optim.SGD(groups, lr=rate, momentum=_MOMENTUM, nesterov=True)
+
+
+def _precision(configuration: ImageConfiguration, device: torch.device) -> AbstractContextManager:
+    wanted = configuration.precision
+    use = wanted == "bfloat16" or (wanted == "auto" and _has_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=use)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether the machine computes in bfloat16, rather than imitating it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def _last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
