@@ -1,7 +1,8 @@
 """Answers given already, by decision id: asking again is not deciding again. Runs in a Lambda.
 
-This memory is one process's. Across processes the same key still has the same decision id, and so
-the same draw over the same eligible set.
+This memory is one process's, and spares the store a read. What the store remembers holds across
+processes; where the request brought its own profile, the same key still has the same decision id,
+and so the same draw over the same eligible set.
 """
 
 from __future__ import annotations
@@ -25,11 +26,7 @@ class DecisionMemory:
         if found is None:
             return None
         if found[0] != request:
-            raise BadRequestError(
-                f"the decision key {request.decision_key!r} was used for another request of this "
-                "customer; a new question needs a new key",
-                path="$.decision_key",
-            )
+            raise other_request(request)
         return found[1]
 
     def remember(self, request: NudgeRequest, decision: NudgeResponse) -> None:
@@ -37,3 +34,12 @@ class DecisionMemory:
         self._decisions[decision.decision_id] = (request, decision)
         if len(self._decisions) > self._capacity:
             self._decisions.popitem(last=False)
+
+
+def other_request(request: NudgeRequest) -> BadRequestError:
+    """What to raise where a decision key comes again with another question."""
+    return BadRequestError(
+        f"the decision key {request.decision_key!r} was used for another request of this "
+        "customer; a new question needs a new key",
+        path="$.decision_key",
+    )

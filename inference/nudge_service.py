@@ -5,6 +5,7 @@ Called by the `nudge` handler with a clock and an id; everything it depends on i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +15,7 @@ import msgspec
 
 from inference.apprentice import Apprentice, Comparison, ComparisonFailure
 from inference.contracts import error_answer
-from inference.decision_memory import DecisionMemory
+from inference.decision_memory import DecisionMemory, other_request
 from inference.errors import BadRequestError
 from inference.guardrail_rules import NONE
 from inference.nudge import Nudge
@@ -24,9 +25,18 @@ from inference.nudge_contracts import (
     NudgeResponse,
     decode_nudge_request,
 )
-from inference.profiles import Contact, InMemoryProfiles, Profile, ProfileStore, ProfileStoreError
+from inference.profiles import (
+    Answered,
+    Change,
+    Contact,
+    InMemoryProfiles,
+    ProfileChangedError,
+    ProfileStore,
+    ProfileStoreError,
+    Stored,
+)
 
-_NOBODY = Profile()
+_ATTEMPTS = 5
 
 
 class DecisionLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,20 +115,32 @@ class NudgeService:
         return known
 
     def _decide(self, request: NudgeRequest, *, now: datetime, decision_id: str) -> NudgeResponse:
-        profile = self._profile(request)
-        decision = self.nudge.decide(request, profile=profile, now=now, decision_id=decision_id)
-        if request.now is not None:  # a replay: nobody is contacted, nothing is logged
-            return self._response(decision)
-        if self.apprentice is not None:
-            found = self.apprentice.compare(
-                request, decision, profile=profile, now=now, salt=self.nudge.salt, run=self.run
-            )
-            self.log(found)
-        if request.profile is None and decision.action != NONE:
-            decision = self._record(request.customer_id, decision)
-        response = self._response(decision)
-        self.log(response)
+        """Decide on what the store knows, and count it there; again where somebody else was
+        faster, and without the store where that goes on."""
+        for _ in range(_ATTEMPTS):
+            seen = self._seen(request)
+            known = _answered(seen, request, decision_id)
+            if known is not None:
+                return known
+            response = self._decided(request, seen, now=now, decision_id=decision_id)
+            try:
+                response = self._counted(request, seen, response)
+                break
+            except ProfileChangedError:
+                continue
+        else:
+            seen = None
+            response = self._decided(request, seen, now=now, decision_id=decision_id)
+        if request.now is None:  # in a replay nothing is logged
+            self._tell(request, response, seen, now=now)
         return response
+
+    def _decided(
+        self, request: NudgeRequest, seen: Stored | None, *, now: datetime, decision_id: str
+    ) -> NudgeResponse:
+        profile = None if seen is None else seen.profile
+        decision = self.nudge.decide(request, profile=profile, now=now, decision_id=decision_id)
+        return self._response(decision)
 
     def _response(self, decision: NudgeDecision) -> NudgeResponse:
         return NudgeResponse(
@@ -128,19 +150,75 @@ class NudgeService:
             tenant=self.nudge.tenant,
         )
 
-    def _profile(self, request: NudgeRequest) -> Profile | None:
-        """The profile to decide by; None where the store did not answer."""
+    def _seen(self, request: NudgeRequest) -> Stored | None:
+        """What to decide by; None where the store did not answer."""
         if request.profile is not None:
-            return request.profile
+            return Stored(request.profile)
         try:
-            return self.profiles.read(request.customer_id) or _NOBODY
+            return self.profiles.read(request.customer_id)
         except ProfileStoreError:
             return None
 
-    def _record(self, customer_id: str, decision: NudgeDecision) -> NudgeDecision:
-        """Count the contact for later caps; where that fails, the answer says so."""
+    def _counted(
+        self, request: NudgeRequest, seen: Stored | None, response: NudgeResponse
+    ) -> NudgeResponse:
+        """Remember the contact for later caps, and the answer for its key; where that fails, the
+        answer says so. Raises `ProfileChangedError`."""
+        if request.profile is not None or request.now is not None or seen is None:
+            return response
+        change = _change(request, response)
+        if change is None:
+            return response
         try:
-            self.profiles.record(customer_id, Contact(decision.action, decision.decided_at))
+            self.profiles.record(request.customer_id, seen, change)
+        except ProfileChangedError:
+            raise
         except ProfileStoreError:
-            return msgspec.structs.replace(decision, degraded=True)
-        return decision
+            return msgspec.structs.replace(response, degraded=True)
+        return response
+
+    def _tell(
+        self,
+        request: NudgeRequest,
+        response: NudgeResponse,
+        seen: Stored | None,
+        *,
+        now: datetime,
+    ) -> None:
+        """Ask the apprentice, and log."""
+        if self.apprentice is not None:
+            found = self.apprentice.compare(
+                request,
+                response,
+                profile=None if seen is None else seen.profile,
+                now=now,
+                salt=self.nudge.salt,
+                run=self.run,
+            )
+            self.log(found)
+        self.log(response)
+
+
+def _change(request: NudgeRequest, response: NudgeResponse) -> Change | None:
+    """What a decision adds to the profile; None where there is nothing to remember."""
+    at = response.decided_at
+    contact = None if response.action == NONE else Contact(response.action, at)
+    if request.decision_key is None:
+        return Change(at, contact) if contact else None
+    answer = Answered(at, _digest(request), msgspec.json.encode(response))
+    return Change(at, contact, (response.decision_id, answer))
+
+
+def _answered(seen: Stored | None, request: NudgeRequest, key: str) -> NudgeResponse | None:
+    """What was answered under the key, by whichever process. Raises `BadRequestError` if another
+    request got it."""
+    found = None if seen is None else seen.answers.get(key)
+    if found is None:
+        return None
+    if found.request != _digest(request):
+        raise other_request(request)
+    return msgspec.json.decode(found.response, type=NudgeResponse)
+
+
+def _digest(request: NudgeRequest) -> str:
+    return hashlib.sha256(msgspec.json.encode(request)).hexdigest()[:32]

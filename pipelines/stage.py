@@ -63,6 +63,11 @@ class Stage:
         return f"{self.prefix}-{self.account}-{self.region}"
 
     @property
+    def profiles_table(self) -> str:
+        """The DynamoDB table of what is known of customers online."""
+        return f"{self.prefix}-profiles"
+
+    @property
     def foundation_stack(self) -> str:
         return f"{self.prefix}-foundation"
 

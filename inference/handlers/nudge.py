@@ -1,8 +1,8 @@
 """The `nudge` Lambda: contract in, guardrails and draw, contract out. Called by shops and apps.
 
-The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`; `NEXTBEST_APPRENTICE` and
-`NEXTBEST_APPRENTICE_RUN` where one watches) is read once; models are opened at the first request,
-or before SnapStart takes its snapshot.
+The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`, `NEXTBEST_PROFILES`;
+`NEXTBEST_APPRENTICE` and `NEXTBEST_APPRENTICE_RUN` where one watches) is read once; models are
+opened at the first request, or before SnapStart takes its snapshot.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from typing import Any
 import msgspec
 
 from inference.apprentice import Apprentice
+from inference.dynamo_profiles import DynamoProfiles
 from inference.handlers.gateway import reply
 from inference.model_store import fetch_model
 from inference.nudge import Nudge
 from inference.nudge_contracts import NudgeResponse
 from inference.nudge_service import NudgeService, Record, line_of, print_line
 from inference.policy import KIND, Policy
+from inference.profiles import InMemoryProfiles, ProfileStore
 from inference.telemetry import Telemetry, open_telemetry
 
 
@@ -37,7 +39,14 @@ def service() -> NudgeService:
         run=os.environ["NEXTBEST_RUN"],
         version=os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
         apprentice=_apprentice(tenant),
+        profiles=_profiles(tenant),
     )
+
+
+def _profiles(tenant: str) -> ProfileStore:
+    """The stage's table, or what this process remembers where it has none."""
+    table = os.environ.get("NEXTBEST_PROFILES")
+    return DynamoProfiles(table, tenant) if table else InMemoryProfiles()
 
 
 def _open(model: str, *, tenant: str) -> Nudge:

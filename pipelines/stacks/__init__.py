@@ -1,7 +1,7 @@
 """Deploying a stage: packages to S3, then three kinds of CloudFormation stacks.
 
-Foundation (bucket), machines (state machines, layer, release check), one stack per tenant. Used
-by `nextbest deploy`, `nextbest tenant` and the demo.
+Foundation (bucket, profiles), machines (state machines, layers, release check), one stack per
+tenant. Used by `nextbest deploy`, `nextbest tenant` and the demo.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def _stacks(stage: Stage, built: Material) -> list[tuple[str, str, dict[str, str
 
 
 def _foundation(stage: Stage) -> dict[str, str]:
-    return {"BucketName": stage.bucket}
+    return {"BucketName": stage.bucket, "ProfilesName": stage.profiles_table}
 
 
 def _tags(stage: Stage) -> dict[str, str]:

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from inference import artifact
+from inference.dynamo_profiles import DynamoProfiles
 from inference.nudge import Nudge
 from inference.nudge_contracts import decode_nudge_request
 from inference.policy import Policy, draw
@@ -107,6 +108,18 @@ def test_the_live_policy_s_draws_are_audited_from_its_answers(first, workspace):
         drawn = draw(chances, decision_id=answer["decision_id"], salt="salt-1")
         assert list(answer["propensities"])[drawn] == answer["action"]
     assert ask(workspace, 1, decision_key="k") == ask(workspace, 1, decision_key="k")
+
+
+def test_what_the_lambda_answered_is_in_the_stage_s_table(first, workspace):
+    request = {"customer_id": "kept", "decision_key": "k"}
+    answer = workspace.decide(request, decision="nudge")
+    stage = workspace.stage
+    profiles = DynamoProfiles(stage.profiles_table, TENANT, client=stage.client("dynamodb"))
+    found = profiles.read("kept")
+    assert list(found.answers) == [answer["decision_id"]]
+    assert len(found.profile.contacts) == (answer["action"] != "none")
+    assert not answer["degraded"]
+    assert workspace.decide(request, decision="nudge") == answer
 
 
 def test_a_bad_request_is_answered_with_its_path(first, workspace):

@@ -22,7 +22,7 @@ from inference.nudge import Nudge
 from inference.nudge_contracts import NudgeResponse, decode_nudge_request, nudge_schemas
 from inference.nudge_service import NudgeService, print_line
 from inference.policy import draw
-from inference.profiles import Contact, InMemoryProfiles, Profile, ProfileStoreError
+from inference.profiles import Change, InMemoryProfiles, Profile, ProfileStoreError, Stored
 from tests.unit.inference import small_policy
 from tests.unit.inference.small_policy import NOW, PROFILE
 from tests.unit.inference.test_guardrails import may_be_sent, situations
@@ -284,12 +284,12 @@ class BrokenStore:
     def __init__(self, *, reads: bool = False) -> None:
         self.reads = reads
 
-    def read(self, customer_id: str) -> Profile | None:
+    def read(self, customer_id: str) -> Stored:
         if self.reads:
-            return Profile(consents={"email": True})
+            return Stored(Profile(consents={"email": True}))
         raise ProfileStoreError("down")
 
-    def record(self, customer_id: str, contact: Contact) -> None:
+    def record(self, customer_id: str, seen: Stored, change: Change) -> None:
         raise ProfileStoreError("down")
 
 
@@ -405,7 +405,7 @@ def test_a_replay_is_neither_compared_nor_counted_as_a_contact() -> None:
     for number in range(20):
         ask(asked, {"customer_id": "c-1"}, now=NOW.isoformat(), decision_key=str(number))
     assert logged == []
-    assert asked.profiles.read("c-1") is None
+    assert asked.profiles.read("c-1") == Stored()
 
 
 def test_nothing_of_the_customer_is_logged(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,126 @@
+"""Profiles in DynamoDB: one item a customer, read consistently, written conditionally.
+
+The item's key is `<tenant>#<customer_id>`, which is what a tenant's role is limited to; `stored` is
+the profile with the answers given, as MessagePack; `revision` is what a write must have seen;
+`expires_at` is when DynamoDB forgets a customer nobody wrote about. Runs in a Lambda.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from inference.profiles import (
+    Change,
+    ProfileChangedError,
+    ProfileStoreError,
+    Stored,
+    changed,
+)
+
+MAX_BYTES = 60 * 1024  # of 64 KB that an item may cost to read; the rest is the key
+FORGOTTEN_AFTER_SECONDS = 400 * 86_400
+_TIMEOUT_SECONDS = 0.5
+_ATTEMPTS = 2
+_decoder = msgspec.msgpack.Decoder(Stored)
+
+
+class DynamoProfiles:
+    """The customers of one tenant in the stage's table.
+
+    A read that times out is an error like any other: the decision is made without the profile.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        tenant: str,
+        *,
+        client: Any = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._table, self._tenant, self._clock = table, tenant, clock
+        self._client = client or _dynamodb()
+
+    def read(self, customer_id: str) -> Stored:
+        """What is known of the customer. Raises `ProfileStoreError`."""
+        key = self._key(customer_id)
+        item = self._call("get_item", Key=key, ConsistentRead=True).get("Item")
+        # DynamoDB forgets within days of the time; what has passed it is forgotten already.
+        if item is None:
+            return Stored()
+        try:
+            revision = int(item["revision"]["N"])
+            if float(item["expires_at"]["N"]) <= self._clock():
+                return Stored(revision=revision)
+            stored = _decoder.decode(item["stored"]["B"])
+        except (KeyError, ValueError, msgspec.MsgspecError) as error:
+            raise ProfileStoreError(f"a profile that cannot be read: {error}") from error
+        return msgspec.structs.replace(stored, revision=revision)
+
+    def record(self, customer_id: str, seen: Stored, change: Change) -> None:
+        """Add a change to the revision that was seen; see `ProfileStore`."""
+        new = changed(seen, change)
+        item = {
+            **self._key(customer_id),
+            "stored": {"B": bounded(new)},
+            "revision": {"N": str(new.revision)},
+            "expires_at": {"N": str(int(self._clock()) + FORGOTTEN_AFTER_SECONDS)},
+        }
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(id)"}
+        if seen.revision:
+            condition = {
+                "ConditionExpression": "revision = :seen",
+                "ExpressionAttributeValues": {":seen": {"N": str(seen.revision)}},
+            }
+        self._call("put_item", Item=item, **condition)
+
+    def _key(self, customer_id: str) -> dict[str, Any]:
+        return {"id": {"S": f"{self._tenant}#{customer_id}"}}
+
+    def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return dict(getattr(self._client, operation)(TableName=self._table, **parameters))
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                raise ProfileChangedError("another decision wrote the profile first") from error
+            raise ProfileStoreError(f"{self._table} refused {operation}: {error}") from error
+        except BotoCoreError as error:
+            raise ProfileStoreError(f"{self._table} did not answer: {error}") from error
+
+
+def bounded(stored: Stored) -> bytes:
+    """The item's payload, at most `MAX_BYTES`: the oldest answers go first, then the oldest half of
+    the contacts, then again."""
+    content = msgspec.msgpack.encode(stored)
+    while len(content) > MAX_BYTES:
+        answers, contacts = stored.answers, stored.profile.contacts
+        if not (answers or contacts):
+            raise ProfileStoreError(f"a profile of {len(content):,} bytes; at most {MAX_BYTES:,}")
+        if answers:
+            stored = msgspec.structs.replace(stored, answers=dict(list(answers.items())[1:]))
+        else:
+            kept = contacts[len(contacts) // 2 + 1 :]
+            profile = msgspec.structs.replace(stored.profile, contacts=kept)
+            stored = msgspec.structs.replace(stored, profile=profile)
+        content = msgspec.msgpack.encode(stored)
+    return content
+
+
+def _dynamodb() -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "dynamodb",
+        config=Config(
+            connect_timeout=_TIMEOUT_SECONDS,
+            read_timeout=_TIMEOUT_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        ),
+    )
