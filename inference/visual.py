@@ -78,7 +78,7 @@ class Visual:
             return Similar([], {}, [request.product], f"{request.product!r} has no picture here")
         question, labels = self._question(request)
         banned = [*request.exclude_products, *([request.product] if request.product else [])]
-        without = frozenset(self.code_of[name] for name in banned if name in self.code_of)
+        without = [self.code_of[name] for name in banned if name in self.code_of]
         items, cosines = self.nearest.find(
             question, request.limit, allowed=allowed, without=without
         )

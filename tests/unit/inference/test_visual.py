@@ -20,6 +20,7 @@ from inference.errors import ArtifactError, BadRequestError
 from inference.handlers import similar_products
 from inference.handlers.similar_products import Service
 from inference.images import MAXIMUM_PIXELS
+from inference.nearest import Nearest
 from inference.picture_store import PictureStore
 from inference.visual import Visual
 from inference.visual_contracts import decode_similar_request
@@ -165,15 +166,56 @@ def test_the_search_finds_what_brute_force_finds(
     assert [p.product_id for p in found.products] == [f"p{code}" for code in order]
 
 
-def test_the_int8_search_and_its_ranking_recall_the_ten_nearest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spread", [0.7, 0.1], ids=["loose classes", "tight classes"])
+def test_the_int8_search_and_its_ranking_recall_the_ten_nearest(
+    spread: float, tmp_path: Path
+) -> None:
+    """Tight classes are what a trained network makes; rounding alone would hide who is near."""
     rng = np.random.default_rng(1)
-    centres = rng.standard_normal((50, 64))
-    embeddings = centres[rng.integers(0, 50, 5000)] + 0.7 * rng.standard_normal((5000, 64))
+    centres = rng.standard_normal((10, 64))
+    embeddings = centres[rng.integers(0, 10, 20_000)] + spread * rng.standard_normal((20_000, 64))
     embeddings = (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)
-    visual = Visual.open(picture_model.write(tmp_path, embeddings))
+    nearest = Visual.open(picture_model.write(tmp_path, embeddings)).nearest
     hits = 0
     for code in range(100):
         exact = np.argsort(-(embeddings @ embeddings[code]), kind="stable")[1:11]
-        items, _ = visual.nearest.find(embeddings[code], 10, without=frozenset([code]))
+        items, _ = nearest.find(embeddings[code], 10, without=[code])
         hits += len(set(items.tolist()) & set(exact.tolist()))
     assert hits >= 999
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Nearest:
+    rng = np.random.default_rng(3)
+    embeddings = rng.standard_normal((6_000, 16)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return Visual.open(picture_model.write(tmp_path_factory.mktemp("many"), embeddings)).nearest
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    code=st.integers(0, 5_999),
+    count=st.integers(1, 100),
+    share=st.sampled_from([0.0, 0.001, 0.02, 0.3, 0.9]),
+    banned=st.integers(0, 2_000),
+)
+def test_whatever_share_may_be_shown_the_nearest_of_it_are_found(
+    many: Nearest, code: int, count: int, share: float, banned: int
+) -> None:
+    """The shortlist, the wider one and all products: each is asked at some of these shares."""
+    cosines = many.embeddings @ many.embeddings[code]
+    may = np.random.default_rng(code).random(6_000) < share
+    without = np.argsort(-cosines)[:banned]
+    items, found = many.find(
+        many.embeddings[code], count, allowed=lambda codes: may[codes], without=without.tolist()
+    )
+    may[without] = False
+    exact = np.argsort(np.where(may, -cosines, np.inf), kind="stable")[: min(count, may.sum())]
+    assert items.tolist() == exact.tolist()
+    assert found == pytest.approx(cosines[exact], abs=1e-6)
+
+
+def test_products_with_one_picture_come_in_the_order_of_the_catalogue(tmp_path: Path) -> None:
+    embeddings = np.tile(np.array([[0.6, 0.8]], dtype=np.float32), (50, 1))
+    nearest = Visual.open(picture_model.write(tmp_path, embeddings)).nearest
+    assert nearest.find(embeddings[0], 5, without=[1])[0].tolist() == [0, 2, 3, 4, 5]
