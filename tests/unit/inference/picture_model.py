@@ -27,16 +27,22 @@ COLOURS = {
 }
 
 
-def network() -> bytes:
-    """`embedding`: the mean colour at length one; `probabilities`: red's share and the rest."""
+def network(*, width: int = 3) -> bytes:
+    """`embedding`: the mean colour at length one, and zeros up to the width; `probabilities`: red's
+    share and the rest."""
     from onnx import TensorProto, helper, numpy_helper
 
-    constants = {"space": np.array([1, 2]), "shared": np.array([[0.9, 0], [0, 0.5], [0, 0.5]])}
+    constants = {
+        "space": np.array([1, 2]),
+        "shared": np.array([[0.9, 0], [0, 0.5], [0, 0.5]], dtype=np.float32),
+        "wide": np.eye(3, width, dtype=np.float32),
+    }
     nodes = [
         helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels", "space"], ["mean"], keepdims=0),
-        helper.make_node("LpNormalization", ["mean"], ["embedding"], axis=1, p=2),
-        helper.make_node("MatMul", ["mean", "shared_f"], ["sums"]),
+        helper.make_node("MatMul", ["mean", "wide"], ["coloured"]),
+        helper.make_node("LpNormalization", ["coloured"], ["embedding"], axis=1, p=2),
+        helper.make_node("MatMul", ["mean", "shared"], ["sums"]),
         helper.make_node("LpNormalization", ["sums"], ["probabilities"], axis=1, p=1),
     ]
     graph = helper.make_graph(
@@ -45,12 +51,9 @@ def network() -> bytes:
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", SIZE, SIZE, 3])],
         [
             helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2]),
-            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 3]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", width]),
         ],
-        [
-            numpy_helper.from_array(constants["space"], "space"),
-            numpy_helper.from_array(constants["shared"].astype(np.float32), "shared_f"),
-        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     return bytes(model.SerializeToString())
