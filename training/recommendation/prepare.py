@@ -119,8 +119,7 @@ def code(dataset: Dataset, *, timed: bool) -> Prepared:
     customers, customer_ids = pd.factorize(frame["customer_id"], sort=True)
     order = np.argsort(customers, kind="stable")
     frame, customers = frame.iloc[order], customers[order]
-    product_ids = _all_products(frame["product_id"], dataset.products)
-    items = product_ids.get_indexer(pd.Index(frame["product_id"]))
+    items, product_ids = _coded_products(frame["product_id"], dataset.products)
     events, event_names = pd.factorize(frame["event"], sort=True)
     times = frame["timestamp"].astype("datetime64[s, UTC]").astype("int64").to_numpy()
     described, tokens = catalogue(dataset.products, product_ids)
@@ -147,9 +146,15 @@ def code(dataset: Dataset, *, timed: bool) -> Prepared:
     )
 
 
-def _all_products(taken: pd.Series, products: pd.DataFrame | None) -> pd.Index:
-    ids = [taken] if products is None else [taken, products["product_id"]]
-    return pd.Index(pd.unique(pd.concat(ids)).astype(object)).sort_values()
+def _coded_products(taken: pd.Series, products: pd.DataFrame | None) -> tuple[np.ndarray, pd.Index]:
+    """The codes of what was taken, and the sorted ids of all products that they stand for.
+
+    Only distinct ids become Python objects: one for each interaction would take most of the
+    job's memory."""
+    codes, distinct = pd.factorize(taken)
+    ids = [pd.Series(distinct)] + ([] if products is None else [products["product_id"]])
+    product_ids = pd.Index(pd.unique(pd.concat(ids)).astype(object)).sort_values()
+    return product_ids.get_indexer(pd.Index(distinct))[codes], product_ids
 
 
 def from_frame(frame: pd.DataFrame, *, products: np.ndarray | None = None) -> Prepared:
@@ -239,7 +244,9 @@ def _baskets(
         visits = pd.factorize(frame["session_id"])[0].astype(np.int64)
     else:
         visits = times // _DAY_SECONDS
-    return pd.factorize(pd.MultiIndex.from_arrays([customers, visits]))[0].astype(np.int64)
+    visits -= visits.min()
+    keys = customers.astype(np.int64) * (int(visits.max()) + 1) + visits
+    return pd.factorize(keys)[0].astype(np.int64)
 
 
 def digest_of(*arrays: np.ndarray) -> str:
