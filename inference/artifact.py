@@ -123,7 +123,8 @@ def _verify(folder: Path, name: str, expected: str) -> None:
 
 def _load(path: Path) -> np.ndarray:
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        # A plain view: `memmap` runs Python code for every array that is made of one.
+        array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, EOFError) as error:
         raise ArtifactError(f"{path}: not a plain array: {error}") from error
     return array

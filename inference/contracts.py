@@ -121,7 +121,7 @@ class ProductRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     now: datetime | None = None
 
 
-class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A part of a score. `kind`: history, context, similar, repeat, trend or other."""
 
     kind: str
@@ -130,7 +130,7 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     title: str | None = None
 
 
-class ProductAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+class ProductAnswer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A recommended product; the contributions of its reasons sum to its score.
 
     `propensity` is the probability that this product took this slot, given the slots above.

@@ -22,23 +22,25 @@ NO_VALUES = np.empty(0)
 
 @dataclass(frozen=True)
 class Distinct:
-    """Distinct items in order of their first place, and each event's place among them; no places
-    where every event has an item of its own."""
+    """Distinct items in order of their first place, and each event's place among them; None where
+    every event has an item of its own."""
 
     items: np.ndarray
-    place: list[int]
+    place: np.ndarray | None
 
     @classmethod
     def of(cls, items: np.ndarray) -> Distinct:
-        if len(set(items.tolist())) == len(items):
-            return cls(items, [])
-        places: dict[int, int] = {}
-        place = [places.setdefault(item, len(places)) for item in items.tolist()]
-        return cls(np.array(list(places), dtype=np.int64), place)
+        codes = items.tolist()
+        distinct = list(dict.fromkeys(codes))
+        if len(distinct) == len(codes):
+            return cls(items, None)
+        place_of = dict(zip(distinct, range(len(distinct)), strict=True))
+        place = np.array(list(map(place_of.__getitem__, codes)), dtype=np.int64)
+        return cls(np.array(distinct, dtype=np.int64), place)
 
     def sums(self, amounts: np.ndarray) -> np.ndarray:
         """The amounts of events, summed by item."""
-        return np.bincount(self.place, amounts) if self.place else amounts
+        return amounts if self.place is None else np.bincount(self.place, amounts)
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,20 @@ def _plain(
     """A history of product ids alone: purchases without a time."""
     count = len(items)
     weight = event_weights.get(DEFAULT_EVENT, parameters.default_event_weight)
+    ages, purchased = _untimed(count, parameters.purchase_event == DEFAULT_EVENT)
     return History(
         items=items,
         weights=np.full(count, weight),
-        ages=np.full(count, np.nan),
-        purchased=np.full(count, parameters.purchase_event == DEFAULT_EVENT),
+        ages=ages,
+        purchased=purchased,
         unknown=unknown,
     )
+
+
+@cache
+def _untimed(count: int, purchased: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Ages and purchases of events without a time; at most a thousand lengths of each."""
+    return np.full(count, np.nan), np.full(count, purchased)
 
 
 def _ages(events: Sequence[HistoryEvent], clock: float) -> np.ndarray:

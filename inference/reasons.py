@@ -16,13 +16,15 @@ from inference.scores import Scores
 SHOWN_REASONS = 5
 
 
-def contributions(scores: Scores, items: np.ndarray) -> np.ndarray:
-    """What each source adds to each of `items` by the matrix: float64 (items, sources)."""
-    sources, width = scores.targets.shape
+def contributions(scores: Scores, items: np.ndarray, columns: int) -> np.ndarray:
+    """What each source adds to each of `items` by the matrix: float64 (items, columns), zero in the
+    `columns` behind the sources'."""
     at, place = scores.entries_of(items)
     values = scores.values.ravel().take(at)
-    sums = np.bincount(place * sources + at // width, values, minlength=len(items) * sources)
-    return sums.reshape(len(items), sources)
+    cells = place * columns + at // scores.targets.shape[1]
+    sums = np.bincount(cells, values, minlength=len(items) * columns)
+    # Of nothing, numpy counts in integers.
+    return sums.astype(np.float64, copy=False).reshape(len(items), columns)
 
 
 @dataclass(frozen=True)
@@ -39,30 +41,34 @@ class Explainer:
 
         `parts` is (items, sources + 2).
         """
-        order = (-np.abs(parts)).argsort(axis=1, kind="stable")[:, : SHOWN_REASONS + 1]
+        order = (-np.abs(parts)).argsort(axis=1, kind="stable")[:, : SHOWN_REASONS + 2]
         values = parts[np.arange(len(parts))[:, None], order]
-        counts = (parts != 0).sum(axis=1)
+        shown = values != 0
+        cut = shown[:, SHOWN_REASONS + 1 :].any(axis=1)  # one more is shown as itself
+        shown[cut, SHOWN_REASONS:] = False
+        rows, places = shown.nonzero()
+        named = self._named(items.take(rows), order[rows, places], values[rows, places])
         rest = parts.sum(axis=1) - values[:, :SHOWN_REASONS].sum(axis=1)
-        columns = (items.tolist(), order.tolist(), values.tolist(), counts.tolist(), rest.tolist())
-        return [self._row(*row) for row in zip(*columns, strict=True)]
+        found: list[list[Reason]] = [[] for _ in parts]
+        for row, reason in zip(rows.tolist(), named, strict=True):
+            found[row].append(reason)
+        for row in cut.nonzero()[0].tolist():
+            found[row].append(Reason("other", float(rest[row])))
+        return [reasons or [Reason("trend", 0.0)] for reasons in found]
 
-    def _row(
-        self, item: int, columns: list[int], values: list[float], count: int, rest: float
-    ) -> list[Reason]:
-        if count == 0:
-            return [Reason("trend", 0.0)]
-        shown = count if count <= SHOWN_REASONS + 1 else SHOWN_REASONS
-        sources, kind, ids, titles = self.sources, self.kind, self.product_ids, self.titles
-        past, found = len(sources), []
-        for column, value in zip(columns[:shown], values, strict=False):
-            if column < past:
-                source = sources[column]
-                found.append(Reason(kind, value, ids[source], titles[source] if titles else None))
-            else:
-                found.append(self._own(item, column - past, value))
-        if shown < count:
-            found.append(Reason("other", rest))
-        return found
+    def _named(self, items: np.ndarray, columns: np.ndarray, values: np.ndarray) -> list[Reason]:
+        """One reason each: what `items` have of `values` by the `columns` of their parts."""
+        past, kind, ids, titles = len(self.sources), self.kind, self.product_ids, self.titles
+        given = zip(items.tolist(), columns.tolist(), values.tolist(), strict=True)
+        sources = self.sources
+        return [
+            self._own(item, column - past, value)
+            if column >= past
+            else Reason(
+                kind, value, ids[at := sources[column]], None if titles is None else titles[at]
+            )
+            for item, column, value in given
+        ]
 
     def _own(self, item: int, which: int, value: float) -> Reason:
         """What the item has of itself: its repeat part (0) or its trend (1)."""

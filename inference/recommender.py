@@ -128,7 +128,8 @@ class Recommender:
                 parameters=self.parameters,
                 banned=question.banned,
             )
-        personal[question.banned] = -np.inf
+        if question.banned:
+            personal[question.banned] = -np.inf
         return Ranking(scores, taste, self.neighbours)
 
     def _trend(self, weight: float) -> Trend:
@@ -166,11 +167,12 @@ class Recommender:
         """What each source, the repeat part and the trend add to each item's score: float64
         (items, sources + 2)."""
         scores = ranking.scores
-        parts = np.empty((len(items), len(question.sources.items) + 2))
-        parts[:, :-2] = contributions(scores, items)
+        parts = contributions(scores, items, len(question.sources.items) + 2)
         if ranking.taste is not None:
             parts[:, :-2] += ranking.taste.contributions(items)
         repeated, amounts = question.repeats
-        parts[:, -2] = (repeated == items[:, None]) @ amounts if len(repeated) else 0.0
-        parts[:, -1] = scores.trend.of(items)
+        if len(repeated):
+            parts[:, -2] = (repeated == items[:, None]) @ amounts
+        if scores.trend.values is not None:
+            parts[:, -1] = scores.trend.values.take(items)
         return parts

@@ -79,11 +79,11 @@ class Scores:
         The prior gives `peak` at most, so most targets are left out before it is looked up."""
         if floor not in self._entries:
             slack = _ROUNDING * (abs(floor) + abs(self.trend.peak)) if floor > -np.inf else 0.0
-            at = np.flatnonzero(self.reached >= floor - self.trend.peak - slack)
+            (at,) = (self.reached >= floor - self.trend.peak - slack).nonzero()
             items, scores = self.targets.ravel().take(at), self.reached.take(at)
             if self.trend.values is not None:
                 scores += self.trend.values.take(items)
-                kept = np.flatnonzero(scores >= floor)
+                (kept,) = (scores >= floor).nonzero()
                 at, items, scores = at.take(kept), items.take(kept), scores.take(kept)
             self._entries[floor] = at, items, scores
         return self._entries[floor]
@@ -139,9 +139,9 @@ class Scores:
         if count > width or len(self.strengths) == 0:
             return -np.inf
         rows = self.strengths.argsort()[-_STRONG_ROWS:]
-        block = self.of(self.targets[rows])
+        block = self.of(self.targets.take(rows, axis=0))
         block.partition(width - count, axis=1)
-        return float(block[:, width - count].max())
+        return max(block[:, width - count].tolist())
 
     def entries_of(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where `items` stand among the targets: flat positions, and which item is there."""
@@ -151,10 +151,9 @@ class Scores:
         floor = max((known for known in self._entries if known <= least), default=least)
         at, found, _ = self.entries(floor)
         order = items.argsort()
-        ordered = items[order]
+        ordered = items.take(order)
         place = ordered.searchsorted(found)
-        place[place == len(items)] = 0
-        hits = np.flatnonzero(ordered.take(place) == found)
+        (hits,) = (ordered.take(place, mode="clip") == found).nonzero()
         return at.take(hits), order.take(place.take(hits))
 
     def _candidates(
@@ -172,6 +171,8 @@ class Scores:
         if len(others) > 0:
             items = np.concatenate((items, others))
             scores = np.concatenate((scores, self.of(others)))
+        elif allowed is None and floor > -np.inf:  # what `floor` found already
+            return items, scores
         return _shown(items, scores, allowed, floor)
 
     def _unreached(self, count: int, allowed: Allowed | None) -> np.ndarray:

@@ -35,7 +35,7 @@ from inference.scores import Scores, Trend
 _NO_ROWS = np.empty((0, 1), dtype=np.int64)
 
 
-class Pick(msgspec.Struct, frozen=True):
+class Pick(msgspec.Struct, frozen=True, gc=False):
     """A product in a slot. `propensity`: the probability that it took this slot, given the slots
     above."""
 
@@ -73,6 +73,8 @@ def fill(
     if request.decision != "next-best-product" or ranking.taste is not None:
         return picks
     impersonal = ranking.scores.personal.take([pick.item for pick in picks]) == 0
+    if not impersonal.any():
+        return picks
     return [_marked(*pair) for pair in zip(picks, impersonal.tolist(), strict=True)]
 
 
