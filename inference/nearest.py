@@ -13,14 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime
 
-from inference.filters import Test, all_of
+from inference.filters import Test
 
 GRAPH = "search.onnx"
 _SHORTLIST = 128
 # What is shown is in a shortlist's first quarter: rounding moves products by a few places only.
 _SPARE = 4
 _LEEWAY = 8
-_WIDER = 8
 _FEW = 8
 
 
@@ -45,13 +44,15 @@ class Nearest:
         """
         passes = _test(allowed, without)
         size = max(_SHORTLIST, _SPARE * (count + _LEEWAY))
-        for wanted in (size, _WIDER * size):
+        for wanted in (size, _SPARE * size):
             if wanted >= len(self.embeddings):
                 break
             items = self._shortlist(question, wanted)
             items, cosines = _ordered(items, self.embeddings[items] @ question)
             places = np.flatnonzero(passes(items))[:count]
-            if len(places) == count and places[-1] < wanted // _SPARE:
+            if len(places) < count:
+                break
+            if places[-1] < wanted // _SPARE:
                 return items[places], cosines[places]
         return self._among_all(question, count, passes)
 
@@ -78,11 +79,16 @@ class Nearest:
 
 
 def _test(allowed: Test | None, without: Sequence[int]) -> Test:
+    """Passed by what `allowed` passes and is not among `without`."""
     banned = np.asarray(without, dtype=np.int64)
-    tests = [] if allowed is None else [allowed]
-    if len(banned):
-        tests.append(lambda items: ~np.isin(items, banned))
-    return all_of(tests)
+
+    def passes(items: np.ndarray) -> np.ndarray:
+        mask = np.ones(len(items), dtype=bool) if allowed is None else allowed(items)
+        if len(banned):
+            mask[mask] = ~np.isin(items[mask], banned)
+        return mask
+
+    return passes
 
 
 def _ordered(items: np.ndarray, cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

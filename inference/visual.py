@@ -20,7 +20,6 @@ from inference.artifact import Artifact, open_artifact
 from inference.errors import ArtifactError, BadRequestError
 from inference.filters import Attributes, Test, all_of, negated
 from inference.image_network import MODEL, ImageNetwork, open_session
-from inference.images import UnreadableImageError, decode
 from inference.nearest import GRAPH, Nearest
 from inference.visual_contracts import Similar, SimilarProduct, SimilarRequest
 
@@ -96,6 +95,8 @@ class Visual:
         return seen.embeddings[0], self._labels(seen.probabilities[0])
 
     def _picture(self, request: SimilarRequest, path: str) -> np.ndarray:
+        from inference.images import UnreadableImageError, decode  # Pillow: only for a picture
+
         try:
             if request.image is not None:
                 content = base64.b64decode(request.image, validate=True)
