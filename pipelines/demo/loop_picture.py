@@ -32,13 +32,13 @@ def render_story(story: Story) -> Table:
 
 def sum_up(story: Story) -> list[str]:
     """The figures in words."""
-    cycles = len(story.cycles)
+    cycles = f"{len(story.cycles)} cycle{'' if len(story.cycles) == 1 else 's'}"
     return [
         f"true value per decision, in sales: uniform {story.uniform:.4f}, always "
         f"{story.best_action} {story.best_constant:.4f}, oracle {story.oracle:.4f}",
-        f"after {cycles} cycles {story.final:.4f} is live: {story.gap_closed:.0%} of the way from "
+        f"after {cycles} {story.final:.4f} is live: {story.gap_closed:.0%} of the way from "
         "uniform to the oracle",
-        f"the estimate's 95 % interval held the truth in {story.held} of {cycles} cycles",
+        f"the estimate's 95 % interval held the truth in {story.held} of {cycles}",
     ]
 
 

@@ -27,4 +27,4 @@ def test_a_week_that_chance_decided_is_learned_from_and_valued_beside_the_truth(
     assert story.final == pytest.approx(week.truth)
     assert week.low < week.truth < week.high
     said = console.file.getvalue()
-    assert "held the truth in 1 of 1 cycles" in said
+    assert "held the truth in 1 of 1 cycle" in said
