@@ -62,11 +62,15 @@ def gram_of(factors: np.ndarray, regularization: float) -> np.ndarray:
 
 
 def fold_in(histories: Histories, model: ItemFactors) -> np.ndarray:
-    """Customer factors (customers, factors): the half-step of ALS, as serving makes it."""
+    """Customer factors (customers, factors): the half-step of ALS, as serving makes it.
+
+    On one thread: systems so small take many times as long where threads wait for each other.
+    """
     result = np.zeros((len(histories), model.factors), dtype=np.float32)
-    for row in range(len(histories)):
-        items = np.unique(histories.items[histories.history(row)][-HISTORY_LENGTH:])
-        chosen = model.item_factors_[items].astype(np.float64)
-        left = model.gram_ + model.alpha * (chosen.T @ chosen)
-        result[row] = np.linalg.solve(left, (1.0 + model.alpha) * chosen.sum(axis=0))
+    with threadpool_limits(1, "blas"):
+        for row in range(len(histories)):
+            items = np.unique(histories.items[histories.history(row)][-HISTORY_LENGTH:])
+            chosen = model.item_factors_[items].astype(np.float64)
+            left = model.gram_ + model.alpha * (chosen.T @ chosen)
+            result[row] = np.linalg.solve(left, (1.0 + model.alpha) * chosen.sum(axis=0))
     return result
