@@ -20,6 +20,9 @@ nearest known one.
 
     [nudge_policy]
     costs = "*=0.05"
+
+    [image_model]
+    labels = "category,colour"
 """
 
 from __future__ import annotations
@@ -88,6 +91,7 @@ class ProjectConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     runs: RunConfiguration = RunConfiguration()
     recommender: dict[str, Any] = {}
     nudge_policy: dict[str, Any] = {}
+    image_model: dict[str, Any] = {}
 
     def defaults(self, kind: str) -> dict[str, Any]:
         """The section of a kind of model: `[nudge_policy]` of `nudge-policy`."""

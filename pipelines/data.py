@@ -1,8 +1,8 @@
 """`nextbest data import`: files → checked, immutable data sets of a tenant on a stage.
 
-Interactions and nudges are two data sets, also where one folder holds both. A data set is written
-first and its pointer, which runs read, last: an interrupted import leaves nothing half-done. Used
-by the command line, the demo and `Workspace`.
+Interactions, nudges and pictures are a data set each, also where one folder holds them all. A data
+set is written first and its pointer, which runs read, last: an interrupted import leaves nothing
+half-done. Used by the command line, the demo and `Workspace`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ import pandas as pd
 
 from pipelines.adapters import (
     FORMATS,
+    PICTURES,
     PUBLISHED,
     canonical,
     hillstrom,
     online_retail,
     open_bandit,
+    pictures,
     sequences,
 )
 from pipelines.adapters.raw import Raw
 from pipelines.pointers import newest_dataset
-from pipelines.stage import NUDGE_POLICY, RECOMMENDER, Stage
+from pipelines.stage import IMAGE_MODEL, NUDGE_POLICY, RECOMMENDER, Stage
 from training.datasets import Dataset, build_dataset
 from training.errors import DataQualityError
+from training.image.tables import ImageDataset, build_image_dataset, write_image_dataset
 from training.nudge.tables import NudgeDataset, build_nudge_dataset, write_nudge_dataset
 
 _READERS: dict[str, Callable[..., Raw]] = {  # of a path, with `progress`
@@ -40,7 +43,8 @@ _READERS: dict[str, Callable[..., Raw]] = {  # of a path, with `progress`
     "hillstrom": hillstrom.read,
     "open-bandit": open_bandit.read,
 }
-AnyDataset = Dataset | NudgeDataset
+AnyDataset = Dataset | NudgeDataset | ImageDataset
+_KIND_OF = {Dataset: RECOMMENDER, NudgeDataset: NUDGE_POLICY, ImageDataset: IMAGE_MODEL}
 _READ_SHARE = 0.6  # of an import's time, about
 Progress = Callable[[str, float], None]
 
@@ -92,6 +96,8 @@ def _built(raw: Raw, *, now: datetime) -> Iterator[AnyDataset]:
         )
     if "nudges" in raw.tables:
         yield build_nudge_dataset(raw.tables, now=now, guardrails=raw.guardrails, notes=raw.notes)
+    if raw.pictures is not None or raw.pixels is not None:
+        yield build_image_dataset(raw.tables["products"], pictures=raw.pictures, pixels=raw.pixels)
 
 
 def _read(
@@ -101,6 +107,9 @@ def _read(
         raise DataQualityError(
             f"format {format!r} is unknown; expected one of {', '.join(FORMATS)}"
         )
+    seen = _pictures_in(path) if format == "auto" else format if format in PICTURES else None
+    if seen is not None:
+        return pictures.read(path, seen)
     if path.is_dir():
         only = _published_in(path)
         if only is None:
@@ -111,6 +120,13 @@ def _read(
     if read is not None:
         return read(path, progress=progress)
     return canonical.read_file(path, mapping, progress=progress)
+
+
+def _pictures_in(path: Path) -> str | None:
+    """Whether a file or a folder without canonical tables or a publisher's file is of pictures."""
+    if path.is_dir() and (canonical.holds_tables(path) or _published_in(path) is not None):
+        return None
+    return pictures.detect(path)
 
 
 def _published_in(folder: Path) -> Path | None:
@@ -171,6 +187,8 @@ def write_dataset(dataset: AnyDataset, folder: Path) -> list[Path]:
     """The canonical files of a data set."""
     if isinstance(dataset, NudgeDataset):
         return write_nudge_dataset(dataset, folder)
+    if isinstance(dataset, ImageDataset):
+        return write_image_dataset(dataset, folder)
     folder.mkdir(parents=True, exist_ok=True)
     tables = {
         "interactions": dataset.interactions,
@@ -194,9 +212,9 @@ def _upload(
     now: datetime,
     progress: Progress,
 ) -> ImportedDataset:
-    kind = NUDGE_POLICY if isinstance(dataset, NudgeDataset) else RECOMMENDER
+    kind = _KIND_OF[type(dataset)]
     files, profile = sorted(folder.iterdir()), dataset.profile
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
+    digest = _digest(files)
     s3 = stage.client("s3")
     latest = newest_dataset(stage, tenant, kind=kind)
     if latest is not None and latest["dataset_id"].endswith(f"-{digest}"):
@@ -216,6 +234,15 @@ def _upload(
         ContentType="application/json",
     )
     return ImportedDataset(dataset_id, stage.uri(prefix), profile, unchanged=False)
+
+
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            while chunk := content.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()[:8]
 
 
 def list_datasets(stage: Stage, tenant: str) -> list[str]:

@@ -38,6 +38,8 @@ JOB_DISTRIBUTIONS = (
     "threadpoolctl",
     "tzdata",
 )
+# Of the image model's jobs; torch is in SageMaker's PyTorch image.
+IMAGE_JOB_DISTRIBUTIONS = (*JOB_DISTRIBUTIONS, "onnx", "onnxruntime", "pillow")
 UNZIPPED_LIMIT_BYTES = 250 * 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 # Of onnxruntime only what runs a graph: the library besides the extension is for other languages.
@@ -78,11 +80,11 @@ def lambda_code() -> Package:
     return _zip(_sources("inference"))
 
 
-def training_source() -> Package:
+def training_source(distributions: Iterable[str] = JOB_DISTRIBUTIONS) -> Package:
     """`sourcedir.tar.gz` of the jobs: `training/`, `inference/`, entry point, requirements."""
     files = {**_sources("training"), **_sources("inference")}
     files["nextbest_job.py"] = _JOB_SCRIPT.encode()
-    files["requirements.txt"] = requirements(JOB_DISTRIBUTIONS).encode()
+    files["requirements.txt"] = requirements(distributions).encode()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, content in sorted(files.items()):

@@ -22,19 +22,25 @@ from pipelines.configuration import RunConfiguration, with_tuning
 from pipelines.errors import RunError
 from pipelines.jobs import JobView, find_jobs
 from pipelines.pointers import newest_dataset
-from pipelines.stage import KINDS, NUDGE_POLICY, POINTERS, RECOMMENDER, Stage
+from pipelines.stage import IMAGE_MODEL, KINDS, NUDGE_POLICY, POINTERS, RECOMMENDER, Stage
 from state_machines import SEARCH_SEED
 from training.configuration import parse, to_strings
+from training.image.configuration import ImageConfiguration
 from training.nudge.configuration import NudgeConfiguration
 from training.recommendation.configuration import RecommenderConfiguration
 
 CONFIGURATIONS: dict[str, type[msgspec.Struct]] = {
     RECOMMENDER: RecommenderConfiguration,
     NUDGE_POLICY: NudgeConfiguration,
+    IMAGE_MODEL: ImageConfiguration,
 }
-TRAIN_STEPS = {RECOMMENDER: "recommendation.train", NUDGE_POLICY: "nudge.train"}
+TRAIN_STEPS = {
+    RECOMMENDER: "recommendation.train",
+    NUDGE_POLICY: "nudge.train",
+    IMAGE_MODEL: "image.train",
+}
 APPRENTICES = (NUDGE_POLICY,)
-_LOGS = {RECOMMENDER: "data", NUDGE_POLICY: "log of nudges"}
+_LOGS = {RECOMMENDER: "data", NUDGE_POLICY: "log of nudges", IMAGE_MODEL: "pictures"}
 ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
 _RUN = re.compile(r"(?P<kind>[a-z-]+)-\d{8}t\d{6}-[0-9a-f]{6,8}")
 

@@ -22,10 +22,14 @@ from pipelines.errors import StageError, TenantError
 LOCAL = "local"
 LOCAL_ACCOUNT = "000000000000"
 DECISIONS = ("next-best-product", "nudge", "similar-products")
-RECOMMENDER, NUDGE_POLICY = "recommender", "nudge-policy"
-KINDS = (RECOMMENDER, NUDGE_POLICY)
+RECOMMENDER, NUDGE_POLICY, IMAGE_MODEL = "recommender", "nudge-policy", "image-model"
+KINDS = (RECOMMENDER, NUDGE_POLICY, IMAGE_MODEL)
 # What a kind of model learns from has its own newest data set.
-POINTERS = {RECOMMENDER: "latest.json", NUDGE_POLICY: "latest-nudges.json"}
+POINTERS = {
+    RECOMMENDER: "latest.json",
+    NUDGE_POLICY: "latest-nudges.json",
+    IMAGE_MODEL: "latest-images.json",
+}
 _TENANT = re.compile(r"[a-z](?:[a-z0-9]|-(?=[a-z0-9])){0,19}")
 
 

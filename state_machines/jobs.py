@@ -20,6 +20,7 @@ RUN = "s3://{}/tenants/{}/runs/{}"
 METRICS = {
     "recommender": ("best_validation_ndcg", "validation_ndcg"),
     "nudge-policy": ("validation_loss",),
+    "image-model": ("train_loss", "epoch", "images_per_second"),
 }
 
 

@@ -37,11 +37,13 @@ from state_machines.states import (
 KINDS = {
     "recommender": ("recommendation", "next-best-product"),
     "nudge-policy": ("nudge", "nudge"),
+    "image-model": ("image", "similar-products"),
 }
-# What a job's description says when trying again helps: killed (memory, a lost machine), a fault
-# or a lack of capacity of the service.
+# What a job's description says when trying again helps: killed (memory, a lost machine), told to
+# end (a machine taken back), a fault or a lack of capacity of the service.
 RETRYABLE = (
     "*exit code: 137*",
+    "*exit code: 143*",
     "*InternalServerError*",
     "*CapacityError*",
     "*InsufficientCapacity*",

@@ -11,6 +11,8 @@ import pandas as pd
 from pipelines.adapters.raw import Raw
 from training.datasets import INTERACTIONS, OPTIONAL, find_table, holds_lists, read_table
 from training.errors import DataQualityError
+from training.image.pictures import Pictures
+from training.image.tables import open_pictures
 from training.nudge.tables import NUDGES, read_guardrails
 
 TAGS_SUFFIX = "_tags"
@@ -28,15 +30,27 @@ def read_folder(
     paths = {table: find_table(folder, table) for table in TABLES}
     tables = {t: read_table(path, progress=progress) for t, path in paths.items() if path}
     main = next((name for name in ("interactions", "nudges") if name in tables), None)
-    if main is None:
+    pictures = _pictures(folder, tables.get("products"))
+    if main is None and pictures is None:
         raise DataQualityError(
-            f"{folder}: no interactions.parquet or interactions.csv in it, nor nudges; "
+            f"{folder}: no interactions.parquet or interactions.csv in it, nor nudges, nor "
+            "products with pictures; "
             f"it holds {', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing'}"
         )
-    tables[main] = apply_mapping(tables[main], mapping)
+    if main is not None:
+        tables[main] = apply_mapping(tables[main], mapping)
     if "products" in tables:
         tables["products"] = _with_tags(tables["products"])
-    return Raw(tables=tables, guardrails=read_guardrails(folder))
+    return Raw(tables=tables, guardrails=read_guardrails(folder), pictures=pictures)
+
+
+def _pictures(folder: Path, products: pd.DataFrame | None) -> Pictures | None:
+    """The pictures in the folder, where the products' `image` names any of them."""
+    if products is None or "image" not in products.columns:
+        return None
+    pictures = open_pictures(folder)
+    named = set(products["image"].dropna().astype(str))
+    return pictures if named & set(pictures.names()) else None
 
 
 def holds_tables(folder: Path) -> bool:

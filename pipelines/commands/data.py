@@ -32,7 +32,7 @@ app = typer.Typer(help="A tenant's data: import, list.", no_args_is_help=True)
 @app.command("import")
 def import_(
     path: Annotated[
-        Path, typer.Argument(help="A file, or a folder with interactions.* or nudges.*")
+        Path, typer.Argument(help="A file, or a folder with interactions.*, nudges.* or pictures")
     ],
     tenant: TenantOption,
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "auto",
@@ -99,12 +99,14 @@ def _show(found: list[tuple[dict[str, Any], str]]) -> None:
 
 
 def render_profile(profile: dict[str, Any]) -> Table:
-    """A data set's profile for the terminal: of interactions or of nudges."""
+    """A data set's profile for the terminal: of interactions, nudges or pictures."""
     is_nudges = profile.get("table") == "nudges"
     table = Table(show_header=False, box=None, pad_edge=False)
     for name in ("rows", "customers", "products"):
         if name in profile:
             table.add_row(name, f"{profile[name]:,}")
+    if profile.get("table") == "pictures":
+        return _picture_rows(table, profile)
     if profile["first"]:
         span = f"{profile['first'][:10]} to {profile['last'][:10]}, {profile['days']} days"
     else:
@@ -112,6 +114,18 @@ def render_profile(profile: dict[str, Any]) -> Table:
     table.add_row("span", span)
     for name, text in (_nudge_rows if is_nudges else _interaction_rows)(profile):
         table.add_row(name, text)
+    for reason, count in profile["rejected"].items():
+        table.add_row("set aside", f"{count:,}: {reason}")
+    return table
+
+
+def _picture_rows(table: Table, profile: dict[str, Any]) -> Table:
+    table.add_row("pictures", f"{profile['pictures']:,}")
+    classes = [f"{name} {count:,}" for name, count in profile["classes"].items()]
+    more = f", and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else ""
+    table.add_row(str(profile["label"] or "labels"), ", ".join(classes[:_SHOWN]) + more or "none")
+    if profile["split"]:
+        table.add_row("split", ", ".join(f"{k} {v:,}" for k, v in profile["split"].items()))
     for reason, count in profile["rejected"].items():
         table.add_row("set aside", f"{count:,}: {reason}")
     return table

@@ -19,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 KindOption = Annotated[
-    str, typer.Option("--kind", "-k", help="Of what: recommender or nudge-policy.")
+    str, typer.Option("--kind", "-k", help="Of what: recommender, nudge-policy or image-model.")
 ]
 
 

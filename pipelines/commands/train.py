@@ -22,7 +22,7 @@ from pipelines.workspace import Workspace
 def train(
     tenant: TenantOption,
     kind: Annotated[
-        str, typer.Argument(help="What to train: recommender or nudge-policy.")
+        str, typer.Argument(help="What to train: recommender, nudge-policy or image-model.")
     ] = "recommender",
     settings: SetOption = None,
     tune: Annotated[

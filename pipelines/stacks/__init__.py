@@ -54,8 +54,9 @@ def material(stage: Stage) -> Material:
     from state_machines.render import as_json, machines
 
     code, source = packages.lambda_code(), packages.training_source()
+    image_source = packages.training_source(packages.IMAGE_JOB_DISTRIBUTIONS)
     layer, images = _layer(stage, packages.DEPENDENCIES), _images_layer(stage)
-    prefix = f"code/training/{source.digest}"
+    prefix, image_prefix = (f"code/training/{s.digest}" for s in (source, image_source))
     definitions = {name: as_json(body).encode() for name, body in machines().items()}
     keys = {name: f"code/machines/{name}-{_digest(b)}.json" for name, b in definitions.items()}
     code_key, layer_key = f"code/lambda/{code.digest}.zip", f"code/layer/{layer.digest}.zip"
@@ -65,8 +66,8 @@ def material(stage: Stage) -> Material:
         Upload(code_key, code.content),
         Upload(layer_key, layer.content),
         *([Upload(images_key, images.content)] if images else []),
-        Upload(f"{prefix}/sourcedir.tar.gz", source.content),
-        Upload(f"{prefix}/run_processing.sh", packages.processing_script()),
+        *_source_uploads(prefix, source),
+        *_source_uploads(image_prefix, image_source),
         *[Upload(keys[name], body) for name, body in definitions.items()],
     ]
     shared = {
@@ -81,14 +82,24 @@ def material(stage: Stage) -> Material:
         "LayerKey": layer_key,
         "ImagesLayerKey": images_key,
         "SourcePrefix": prefix,
+        "ImageSourcePrefix": image_prefix,
         "TrainingImage": training_image(stage),
         "TrainDefinitionKey": keys["train-recommender"],
         "TrainNudgePolicyDefinitionKey": keys["train-nudge-policy"],
+        "TrainImageModelDefinitionKey": keys["train-image-model"],
         "ReleaseDefinitionKey": keys["release-model"],
         "RetrainDefinitionKey": keys["retrain"],
     }
     memory = str(stage.configuration.memory_mb)
     return Material(tuple(uploads), machine_parameters, {**shared, "MemoryMegabytes": memory})
+
+
+def _source_uploads(prefix: str, source: packages.Package) -> list[Upload]:
+    """What the jobs of a source need under its prefix."""
+    return [
+        Upload(f"{prefix}/sourcedir.tar.gz", source.content),
+        Upload(f"{prefix}/run_processing.sh", packages.processing_script()),
+    ]
 
 
 def _digest(content: bytes) -> str:

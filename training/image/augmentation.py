@@ -24,8 +24,13 @@ class Augmentation:
     fill: Tensor
     erasing: float
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        x = _mirrored(x, generator)
+    def __call__(
+        self, x: Tensor, generator: torch.Generator, *, mirror: Tensor | None = None
+    ) -> Tensor:
+        """`mirror` bool (n,): which are mirrored; None draws them."""
+        if mirror is None:
+            mirror = _uniform((len(x),), generator, x) < 0.5
+        x = torch.where(mirror[:, None, None, None], x.flip(3), x)
         x = _zoomed(x, generator) if x.shape[-1] >= _ZOOMED_FROM else self._moved(x, generator)
         if x.shape[1] == 3:
             x = _lit(x, generator)
@@ -54,11 +59,6 @@ class Augmentation:
         mask = inside[0][:, :, None] & inside[1][:, None, :] & chosen
         noise = torch.randn(x.shape, generator=generator, device=x.device)
         return torch.where(mask[:, None], noise, x)
-
-
-def _mirrored(x: Tensor, generator: torch.Generator) -> Tensor:
-    chosen = _uniform((len(x), 1, 1, 1), generator, x) < 0.5
-    return torch.where(chosen, x.flip(3), x)
 
 
 def _zoomed(x: Tensor, generator: torch.Generator) -> Tensor:

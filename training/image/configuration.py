@@ -36,7 +36,7 @@ class ImageConfiguration(msgspec.Struct, frozen=True):
     - `threads`: of each process; 0 leaves it to PyTorch.
 
     The gate: `gate_margin`: by how much the model must exceed the better trivial baseline, in
-    accuracy, or in mean average precision where there are no labels to predict;
+    accuracy, or in copies found where there are no labels to predict;
     `champion_tolerance`: by how much it may fall short of what is live.
     """
 

@@ -177,10 +177,11 @@ def gate(metrics: dict[str, Any], configuration: ImageConfiguration) -> dict[str
     value = models["challenger"][metric]
     names = [name for name in models if name not in ("challenger", "champion")]
     best = max(names, key=lambda name: float(models[name][metric]))
-    checks = [_check(f"better than {best}", metric, value, models[best][metric], configuration)]
+    threshold = models[best][metric] + configuration.gate_margin
+    checks = [_check(f"better than {best}", metric, value, threshold)]
     if "champion" in models:
         floor = models["champion"][metric] - configuration.champion_tolerance
-        checks.append(_checked("not worse than the champion", metric, value, floor, value >= floor))
+        checks.append(_check("not worse than the champion", metric, value, floor))
     reasons = [
         f"{c['name']}: {c['metric']} is {c['value']:.4f}, needed {c['threshold']:.4f}"
         for c in checks
@@ -189,22 +190,13 @@ def gate(metrics: dict[str, Any], configuration: ImageConfiguration) -> dict[str
     return {"outcome": "refused" if reasons else "passed", "reasons": reasons, "checks": checks}
 
 
-def _check(
-    name: str, metric: str, value: float, other: float, configuration: ImageConfiguration
-) -> dict[str, Any]:
-    threshold = other + configuration.gate_margin
-    return _checked(name, metric, value, threshold, value > threshold)
-
-
-def _checked(
-    name: str, metric: str, value: float, threshold: float, passed: bool
-) -> dict[str, Any]:
+def _check(name: str, metric: str, value: float, threshold: float) -> dict[str, Any]:
     return {
         "name": name,
         "metric": metric,
         "value": value,
         "threshold": threshold,
-        "passed": bool(passed),
+        "passed": bool(value >= threshold),
     }
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
@@ -28,7 +29,11 @@ _CHUNK = 100
 
 
 class Served(nn.Module):
-    """The network with what surrounds it when it serves."""
+    """The network with what surrounds it when it serves.
+
+    A picture and its mirror image are both seen and the answers averaged: twice the time, .23 ms
+    for 28 pixels on a busy machine, for a quarter of a point of accuracy.
+    """
 
     def __init__(self, network: ImageNet, mean: np.ndarray, deviation: np.ndarray) -> None:
         super().__init__()
@@ -39,10 +44,15 @@ class Served(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = (images.float().permute(0, 3, 1, 2) - self.mean) * self.scale
-        logits, embedding = self.network(x)
-        none = embedding[:, :0]
+        # In one batch: weights that are used twice in a graph would not be quantised.
+        logits, embeddings = self.network(torch.cat((x, x.flip(3))))
+        none = embeddings[:, :0]
         probabilities = torch.cat([none, *[head.softmax(1) for head in logits]], dim=1)
-        return probabilities, functional.normalize(embedding)
+        both = functional.normalize(embeddings).reshape(2, -1, embeddings.shape[1]).sum(0)
+        columns = probabilities.shape[1]
+        if not columns:
+            return both[:, :0], functional.normalize(both)
+        return probabilities.reshape(2, -1, columns).mean(0), functional.normalize(both)
 
 
 class _Calibration(CalibrationDataReader):
@@ -93,7 +103,8 @@ def quantise(model: bytes, images: np.ndarray) -> bytes:
                 target,
                 _Calibration(images),
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["Conv", "Add"],
+                op_types_to_quantize=["Conv", "Add", "Relu"],
+                nodes_to_exclude=_outside(model),
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -101,6 +112,12 @@ def quantise(model: bytes, images: np.ndarray) -> bytes:
         finally:
             logging.getLogger().removeFilter(_is_no_advice)
         return target.read_bytes()
+
+
+def _outside(model: bytes) -> list[str]:
+    """Names of the nodes around the network: averages and lengths stay exact."""
+    nodes = onnx.load_from_string(model).graph.node
+    return [node.name for node in nodes if not node.name.startswith("/network/")]
 
 
 def _is_no_advice(record: logging.LogRecord) -> bool:

@@ -137,6 +137,7 @@ class Trainer:
         self.prepared, self.configuration, self.peers = prepared, configuration, peers
         self.rows = _learnable(prepared)
         self.plan = plan_of(len(self.rows), configuration)
+        self.parity = np.random.default_rng(configuration.seed).integers(0, 2, len(prepared))
         self.device = _device(peers)
         network = network_of(prepared, configuration, weights=weights)
         self.network = network.to(self.device, memory_format=torch.channels_last)
@@ -155,7 +156,7 @@ class Trainer:
         began, total, shown = time.perf_counter(), 0.0, 0
         for step, rows in enumerate(self._batches(epoch)):
             self._set_rate(epoch * self.plan.steps + step)
-            loss = self._loss(rows, generator)
+            loss = self._loss(rows, epoch, generator)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
@@ -171,16 +172,23 @@ class Trainer:
             rows = order[step * self.plan.batch : (step + 1) * self.plan.batch]
             yield np.sort(rows[self.peers.rank :: self.peers.count])
 
-    def _loss(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
+    def _loss(self, rows: np.ndarray, epoch: int, generator: torch.Generator) -> Tensor:
         x = self.normalised(self.prepared.images[rows])
         with _precision(self.configuration, self.device):
             if not self.prepared.meta["heads"]:
                 views = torch.cat((self.augment(x, generator), self.augment(x, generator)))
                 _, embeddings = self.parallel(_last(views))
                 return view_loss(*embeddings.chunk(2))
-            logits, _ = self.parallel(_last(self.augment(x, generator)))
+            logits, _ = self.parallel(
+                _last(self.augment(x, generator, mirror=self._mirror(rows, epoch)))
+            )
         labels = torch.from_numpy(self.prepared.labels[rows]).to(self.device)
         return label_loss(logits, labels, smoothing=self.configuration.label_smoothing)
+
+    def _mirror(self, rows: np.ndarray, epoch: int) -> Tensor:
+        """Mirrored every other epoch, half of the pictures in each: a picture is never seen twice
+        the same way in a row (Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds")."""
+        return torch.from_numpy((self.parity[rows] + epoch) % 2 == 1).to(self.device)
 
     def normalised(self, images: np.ndarray) -> Tensor:
         """uint8 (n, size, size, c) → float (n, c, size, size) of mean 0, deviation 1."""
@@ -276,7 +284,9 @@ def _has_bfloat16(device: torch.device) -> bool:
     """Whether the machine computes in bfloat16, rather than imitating it."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    # an older torch, as of an image of SageMaker's, cannot tell: then it is float32
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _last(x: Tensor) -> Tensor:

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import torch
 from torch import distributed
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from training.configuration import parse
 from training.errors import ConfigurationError
@@ -66,8 +69,6 @@ def train(job: Job, configuration: ImageConfiguration) -> bool:
 
 
 def _launch(job: Job, machines: Machines, each: int) -> None:
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
     alone = len(machines.hosts) == 1
     config = LaunchConfig(
         min_nodes=len(machines.hosts),
@@ -80,7 +81,21 @@ def _launch(job: Job, machines: Machines, each: int) -> None:
         max_restarts=0,
     )
     plain = {**asdict(job), "root": str(job.root), "settings": dict(job.settings)}
-    elastic_launch(config, sys.executable)("-m", "training.image.launch", json.dumps(plain))
+    words = ("-m", "training.image.launch", json.dumps(plain))
+    try:
+        elastic_launch(config, sys.executable)(*words)
+    except SignalException as error:
+        raise SystemExit(128 + int(error.sigval)) from error
+    except ChildFailedError as error:
+        _raise_as_killed(error)
+        raise
+
+
+def _raise_as_killed(error: ChildFailedError) -> None:
+    """End as a process does that is killed itself, where one of ours was: that is worth a retry."""
+    signals = [-failure.exitcode for failure in error.failures.values() if failure.exitcode < 0]
+    if signals:
+        raise SystemExit(128 + signals[0]) from error
 
 
 def train_one(job: Job, peers: Peers) -> None:

@@ -19,6 +19,7 @@ import pandas as pd
 
 from inference.images import UnreadableImageError, header
 from training.configuration import parse
+from training.datasets import holds_lists
 from training.errors import ConfigurationError, DataQualityError, NotEnoughDataError
 from training.image.configuration import ImageConfiguration
 from training.image.decoding import Report, decode_all, resize_all
@@ -123,6 +124,8 @@ def label_columns(products: pd.DataFrame, given: str) -> list[str]:
                 f"labels={given}: products has no column {name!r}; "
                 f"it has {', '.join(map(str, products.columns))}"
             )
+        if holds_lists(products[name]):
+            raise ConfigurationError(f"labels={given}: {name!r} holds lists; one value is needed")
     return names
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from training.datasets import (
 from training.errors import DataQualityError, NotEnoughDataError
 from training.image.pictures import ARCHIVE, PIXELS, FolderPictures, Pictures, TarPictures
 
+WEIGHTS = (".pt", ".pth")
 SPLITS = ("train", "validation", "test")
 MINIMUM_PICTURES = 50
 _EXAMPLES = 3
@@ -36,12 +38,14 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """Checked products, each with a picture in `pictures` or, as a row, in `pixels`."""
+    """Checked products, each with a picture in `pictures` or, as a row, in `pixels`; `weights`
+    are files that go along."""
 
     products: pd.DataFrame
     pictures: Pictures | None
     pixels: np.ndarray | None
     profile: dict[str, Any]
+    weights: tuple[Path, ...] = ()
 
 
 def build_image_dataset(
@@ -53,7 +57,7 @@ def build_image_dataset(
 ) -> ImageDataset:
     """Check raw products against their pictures.
 
-    Products without an `image` are left out; one whose file is missing is refused. Raises
+    Products without an `image` are left out; missing files are counted. Raises
     `DataQualityError` or `NotEnoughDataError`.
     """
     require_columns(products, ("product_id", "image"), table="products")
@@ -65,16 +69,29 @@ def build_image_dataset(
             f"{len(frame)} products with a picture: at least {MINIMUM_PICTURES} are needed"
         )
     frame = _checked(frame)
-    if pictures is not None:
-        missing = ~frame["image"].isin(set(_all_names(pictures)))
-        refuse(frame, missing, table="products", column="image", rule="no such file")
+    missing = _missing(frame, pictures)
     without = int((~present).sum())
-    notes = (*notes, f"{without:,} products have no picture") if without else notes
-    return ImageDataset(frame, pictures, pixels, _profile(frame, pixels, notes))
+    if without:
+        notes = (*notes, f"{without:,} products have no picture")
+    profile = _profile(frame, pixels, missing, notes)
+    return ImageDataset(frame, pictures, pixels, profile, _weights_beside(pictures))
 
 
-def _all_names(pictures: Pictures) -> list[str]:
-    return pictures.names()
+def _weights_beside(pictures: Pictures | None) -> tuple[Path, ...]:
+    """Files of a backbone's weights in the folder of pictures, for `weights=FILE`."""
+    if not isinstance(pictures, FolderPictures):
+        return ()
+    return tuple(p for p in sorted(pictures.root.iterdir()) if p.suffix in WEIGHTS)
+
+
+def _missing(frame: pd.DataFrame, pictures: Pictures | None) -> int:
+    """How many files are not there: Prepare lists them. Without any it is the wrong folder."""
+    if pictures is None:
+        return 0
+    missing = ~frame["image"].isin(set(pictures.names()))
+    if missing.all():
+        refuse(frame, missing, table="products", column="image", rule="no such file")
+    return int(missing.sum())
 
 
 def _checked(frame: pd.DataFrame) -> pd.DataFrame:
@@ -97,19 +114,20 @@ def _checked(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _profile(
-    frame: pd.DataFrame, pixels: np.ndarray | None, notes: tuple[str, ...]
+    frame: pd.DataFrame, pixels: np.ndarray | None, missing: int, notes: tuple[str, ...]
 ) -> dict[str, Any]:
     """What a data set holds, as plain JSON."""
     labelled = next((c for c in ("category", "label") if c in frame.columns), None)
     counts = frame[labelled].dropna().astype(str).value_counts() if labelled else {}
     split = frame["split"].value_counts() if "split" in frame.columns else {}
     return {
+        "table": "pictures",
         "pictures": len(frame),
         "pixels": "x".join(str(n) for n in pixels.shape[1:]) if pixels is not None else None,
         "label": labelled,
         "classes": {str(k): int(v) for k, v in list(counts.items())[:50]},
         "split": {str(k): int(v) for k, v in split.items()},
-        "rejected": {},
+        "rejected": {"no such file": missing} if missing else {},
         "notes": list(notes),
     }
 
@@ -123,12 +141,14 @@ def write_image_dataset(dataset: ImageDataset, folder: Path) -> list[Path]:
         np.save(folder / PIXELS, dataset.pixels, allow_pickle=False)
     elif dataset.pictures is not None:
         _write_archive(dataset.pictures, sorted(set(dataset.products["image"])), folder / ARCHIVE)
+    for path in dataset.weights:
+        shutil.copyfile(path, folder / path.name)
     return sorted(folder.iterdir())
 
 
 def _write_archive(pictures: Pictures, names: list[str], target: Path) -> None:
     with tarfile.open(target, "w") as tar:
-        for name in names:
+        for name in sorted(set(names) & set(pictures.names())):
             content = pictures.read(name)
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(content), 0o644

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pipelines import data
+from pipelines.adapters import PICTURES
 from pipelines.commands.data import FORMATS, render_profile
 from tests.unit.training.nudge.simulator import nudges_table
 from training.errors import DataQualityError
@@ -47,7 +48,7 @@ def folder(tmp_path):
 
 def test_the_command_names_every_format():
     assert FORMATS == data.FORMATS
-    assert set(data._READERS) == set(FORMATS) - {"auto", "canonical", "csv"}
+    assert {*data._READERS, *PICTURES} == set(FORMATS) - {"auto", "canonical", "csv"}
 
 
 def test_a_folder_of_nudges_is_read(folder):

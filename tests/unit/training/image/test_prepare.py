@@ -120,8 +120,16 @@ def test_a_name_never_leads_out_of_the_folder(tmp_path):
     with pytest.raises(KeyError):
         pictures.read("../secret.png")
     frame.loc[0, "image"] = "../secret.png"
-    with pytest.raises(DataQualityError, match=r"products.image: no such file: 1 of 80"):
-        build_image_dataset(frame, pictures=pictures)
+    data = build_image_dataset(frame, pictures=pictures)
+    assert data.profile["rejected"] == {"no such file": 1}
+    found = prepare.load(run_prepare(tmp_path / "job", data))
+    assert found.meta["decoding"]["set_aside"] == {"no such file": 1}
+
+
+def test_a_folder_with_none_of_the_files_is_refused(tmp_path):
+    frame = as_files(tmp_path / "shop")
+    with pytest.raises(DataQualityError, match=r"products.image: no such file: 80 of 80"):
+        build_image_dataset(frame, pictures=FolderPictures(tmp_path / "shop" / "images"))
 
 
 def test_a_written_data_set_is_one_archive_and_reads_the_same(tmp_path):
@@ -160,6 +168,20 @@ def test_rare_and_missing_labels_count_as_none(tmp_path):
 def test_a_label_column_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"no column 'colour'.*category"):
         run_prepare(tmp_path, dataset(60), labels="colour")
+
+
+def test_weights_beside_the_pictures_go_along_to_training(tmp_path):
+    frame = as_files(tmp_path / "shop")
+    (tmp_path / "shop" / "w.pt").write_bytes(b"weights")
+    data = build_image_dataset(frame, pictures=FolderPictures(tmp_path / "shop"))
+    folder = run_prepare(tmp_path / "job", data, backbone="resnet18", weights="w.pt")
+    assert (folder / prepare.WEIGHTS).read_bytes() == b"weights"
+
+
+def test_a_label_of_lists_is_refused(tmp_path):
+    data = dataset(60, colours=[["red"], ["blue"]] * 30)
+    with pytest.raises(ConfigurationError, match="'colours' holds lists"):
+        run_prepare(tmp_path, data, labels="colours")
 
 
 def test_too_few_pictures_are_refused():

@@ -164,6 +164,22 @@ def test_two_processes_take_the_pictures_of_one_batch_between_them(tmp_path):
         assert sorted(np.concatenate(halves)) == whole.tolist()
 
 
+def test_a_killed_process_among_several_ends_the_job_as_killed(tmp_path, monkeypatch):
+    settings = {**QUICK, "processes": "2"}
+    run_prepare(tmp_path, dataset(60), **settings)
+    folder = tmp_path / "code"
+    (folder / "training" / "image").mkdir(parents=True)
+    for package in (folder / "training", folder / "training" / "image"):
+        (package / "__init__.py").touch()
+    script = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    (folder / "training" / "image" / "launch.py").write_text(script)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit) as ended:
+        train.run(job(tmp_path, "train", **settings))
+    assert ended.value.code == 137
+
+
 def test_each_of_several_machines_knows_its_place(tmp_path):
     assert launch.machines_of(tmp_path) == launch.Machines()
     path = tmp_path / "input" / "config" / "resourceconfig.json"
