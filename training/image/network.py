@@ -18,6 +18,7 @@ from training.image.configuration import ImageConfiguration
 
 _LAST_SIDE = 7.0  # stages are added until the picture is about half as wide
 _MOST_TIMES_WIDER = 8
+_WIDEST_BLOCK = 32
 _LAYERS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
 
 
@@ -43,7 +44,8 @@ class ResidualBlock(nn.Module):
 class ResidualBody(nn.Sequential):
     """A stride-2 stem, then stages of residual blocks, each of half the side and twice the width.
 
-    The first full-resolution layer would cost as much as all the others: the stem skips it.
+    The widest layers would cost as much as all the others: the stem skips the full resolution, and
+    there are no blocks above 32 pixels.
     """
 
     def __init__(self, channels: int, size: int, *, width: int, blocks: int) -> None:
@@ -51,8 +53,10 @@ class ResidualBody(nn.Sequential):
         widths = [width * min(2**n, _MOST_TIMES_WIDER) for n in range(stages)]
         layers: list[nn.Module] = []
         for inputs, outputs in zip([channels, *widths], widths, strict=False):
+            size = (size + 1) // 2
             layers += [convolution(inputs, outputs, stride=2), nn.ReLU()]
-            layers += [ResidualBlock(outputs) for _ in range(blocks)]
+            if size <= _WIDEST_BLOCK:
+                layers += [ResidualBlock(outputs) for _ in range(blocks)]
         super().__init__(*layers)
         self.width = widths[-1]
 

@@ -26,7 +26,7 @@ from training.image.augmentation import Augmentation
 from training.image.configuration import ImageConfiguration
 from training.image.fit import CHECKPOINT, Trainer, fit, one_cycle, plan_of
 from training.image.metrics import copy_recall, macro_f1, retrieval
-from training.image.network import Backbone, load_weights
+from training.image.network import Backbone, ResidualBlock, build, load_weights
 from training.image.objectives import label_loss, view_loss
 from training.image.prepare import load
 from training.job import STEPS
@@ -210,6 +210,16 @@ def test_several_labels_are_learned_side_by_side(tmp_path):
     assert [column["name"] for column in model.columns] == ["category", "colour"]
     seen = model.network.see(np.zeros((1, 16, 16, 1), np.uint8))
     assert seen.probabilities.shape == (1, 5)
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(16, 2), (28, 3), (96, 3), (224, 4)])
+def test_a_network_fits_any_size_and_has_no_block_above_32_pixels(size, blocks):
+    classes = [4, 2]
+    network = build(ImageConfiguration(), channels=3, size=size, classes=classes, weights=None)
+    logits, embeddings = network.eval()(torch.zeros((1, 3, size, size)))
+    assert [tuple(one.shape) for one in logits] == [(1, 4), (1, 2)]
+    assert tuple(embeddings.shape) == (1, 64)
+    assert sum(isinstance(module, ResidualBlock) for module in network.modules()) == blocks
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
