@@ -16,6 +16,7 @@ import msgspec
 from inference.profiles import (
     Change,
     ProfileChangedError,
+    ProfileFullError,
     ProfileStoreError,
     Stored,
     changed,
@@ -63,7 +64,10 @@ class DynamoProfiles:
 
     def record(self, customer_id: str, seen: Stored, change: Change) -> None:
         """Add a change to the revision that was seen; see `ProfileStore`."""
-        new = changed(seen, change)
+        self.write(customer_id, seen, changed(seen, change))
+
+    def write(self, customer_id: str, seen: Stored, new: Stored) -> None:
+        """Replace the revision that was seen. Raises like `record`, and `ProfileFullError`."""
         item = {
             **self._key(customer_id),
             "stored": {"B": bounded(new)},
@@ -95,21 +99,31 @@ class DynamoProfiles:
 
 
 def bounded(stored: Stored) -> bytes:
-    """The item's payload, at most `MAX_BYTES`: the oldest answers go first, then the oldest half of
-    the contacts, then again."""
+    """The item's payload, at most `MAX_BYTES`: the oldest half of the interactions goes first, and
+    again; then the oldest answers; then the oldest half of the contacts, and again.
+
+    Raises `ProfileFullError` where consents and attributes alone are more.
+    """
     content = msgspec.msgpack.encode(stored)
     while len(content) > MAX_BYTES:
-        answers, contacts = stored.answers, stored.profile.contacts
-        if not (answers or contacts):
-            raise ProfileStoreError(f"a profile of {len(content):,} bytes; at most {MAX_BYTES:,}")
-        if answers:
-            stored = msgspec.structs.replace(stored, answers=dict(list(answers.items())[1:]))
-        else:
-            kept = contacts[len(contacts) // 2 + 1 :]
-            profile = msgspec.structs.replace(stored.profile, contacts=kept)
-            stored = msgspec.structs.replace(stored, profile=profile)
+        stored = _smaller(stored, len(content))
         content = msgspec.msgpack.encode(stored)
     return content
+
+
+def _smaller(stored: Stored, size: int) -> Stored:
+    interactions, contacts = stored.interactions, stored.profile.contacts
+    if interactions:
+        kept = interactions[len(interactions) // 2 + 1 :]
+        return msgspec.structs.replace(stored, interactions=kept)
+    if stored.answers:
+        return msgspec.structs.replace(stored, answers=dict(list(stored.answers.items())[1:]))
+    if contacts:
+        profile = msgspec.structs.replace(
+            stored.profile, contacts=contacts[len(contacts) // 2 + 1 :]
+        )
+        return msgspec.structs.replace(stored, profile=profile)
+    raise ProfileFullError(f"a profile of {size:,} bytes; at most {MAX_BYTES:,}")
 
 
 def _dynamodb() -> Any:

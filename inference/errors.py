@@ -4,7 +4,8 @@
     ├── BadRequestError        a request that breaks its contract; names the field's path
     ├── ArtifactError          a model on disk that is corrupt, incomplete or of an unknown format
     ├── ProfileStoreError      (inference.profiles) a profile store that did not answer
-    │   └── ProfileChangedError    another decision wrote first: read again
+    │   ├── ProfileChangedError    another decision wrote first: read again
+    │   └── ProfileFullError       more than an item may hold
     ├── GoldenMismatchError    a released version answers its golden requests differently
     ├── training.errors        DataQualityError, NotEnoughDataError, ConfigurationError
     └── pipelines.errors       StageError, DeployError, RunError, ...

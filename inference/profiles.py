@@ -31,6 +31,10 @@ class ProfileStoreError(NextbestError):
     """The profile store did not answer; a decision can be made without it."""
 
 
+class ProfileFullError(ProfileStoreError):
+    """A profile too large to store; asking again does not help."""
+
+
 class ProfileChangedError(ProfileStoreError):
     """The profile is no longer what the decision was made on: read and decide again."""
 
@@ -71,13 +75,33 @@ class Answered(msgspec.Struct, frozen=True):
     response: bytes
 
 
+class Seen(msgspec.Struct, frozen=True):
+    """An interaction: what the customer did with which product. `at` is in UTC."""
+
+    at: datetime
+    event_id: str
+    product_id: str
+    event: str
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """The event that set a consent or an attribute."""
+
+    at: datetime
+    event_id: str
+
+
 class Stored(msgspec.Struct, frozen=True):
     """What a store holds of a customer. `revision` is 0 where there is nothing; `answers` are by
-    decision id, the oldest first."""
+    decision id, `interactions` in order of time, the oldest first; `stamps` are by
+    `consents:<channel>` and `attributes:<name>`; nothing up to `erased_at` may be kept."""
 
     profile: Profile = Profile()
     revision: int = 0
     answers: dict[str, Answered] = {}
+    interactions: list[Seen] = []
+    stamps: dict[str, Stamp] = {}
+    erased_at: datetime | None = None
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -101,7 +125,8 @@ def changed(stored: Stored, change: Change) -> Stored:
     }
     if change.answer:
         answers[change.answer[0]] = change.answer[1]
-    return Stored(
+    return msgspec.structs.replace(
+        stored,
         profile=msgspec.structs.replace(stored.profile, contacts=contacts[-MAX_CONTACTS:]),
         revision=stored.revision + 1,
         answers=dict(list(answers.items())[-MAX_ANSWERS:]),

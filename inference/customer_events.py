@@ -1,0 +1,93 @@
+"""A profile as a function of the set of a customer's events: neither their order, nor how often
+they arrive, nor how they are batched changes it. Runs in a Lambda; called by `record-events`.
+
+Interactions are the newest `MAX_INTERACTIONS` by time and event id. Consents and attributes are
+registers that the newest event wins (Shapiro et al. 2011, "Conflict-free replicated data types").
+An erasure drops what happened up to its time, and what of it still arrives later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from inference.event_contracts import AnyEvent, Attributes, Consent, Erasure, Interaction
+from inference.guardrail_rules import aware
+from inference.profiles import Profile, Seen, Stamp, Stored
+
+MAX_INTERACTIONS = 200
+
+
+def merged(stored: Stored, events: Iterable[AnyEvent]) -> Stored:
+    """The next revision, with the events; the same revision where they change nothing."""
+    found = stored
+    for event in events:
+        found = _with(found, event)
+    found = _without_erased(found)
+    if found == stored:
+        return stored
+    return msgspec.structs.replace(found, revision=stored.revision + 1)
+
+
+def _with(stored: Stored, event: AnyEvent) -> Stored:
+    at = event.timestamp.astimezone(UTC)
+    match event:
+        case Interaction():
+            seen = Seen(at, event.event_id, event.product_id, event.event)
+            return msgspec.structs.replace(stored, interactions=_newest(stored, seen))
+        case Consent():
+            return _registered(stored, "consents", event.channel, event.granted, event)
+        case Attributes():
+            for name, value in event.attributes.items():
+                stored = _registered(stored, "attributes", name, value, event)
+            return stored
+        case Erasure():
+            erased = max(filter(None, (stored.erased_at, at)))
+            return msgspec.structs.replace(stored, erased_at=erased)
+
+
+def _newest(stored: Stored, seen: Seen) -> list[Seen]:
+    by_id = {known.event_id: known for known in stored.interactions}
+    by_id[seen.event_id] = max(by_id.get(seen.event_id, seen), seen, key=_rank)
+    return sorted(by_id.values(), key=_rank)[-MAX_INTERACTIONS:]
+
+
+def _rank(seen: Seen) -> tuple[datetime, str, str, str]:
+    return seen.at, seen.event_id, seen.product_id, seen.event
+
+
+def _registered(stored: Stored, part: str, name: str, value: object, event: AnyEvent) -> Stored:
+    """With the value, unless a newer event set it."""
+    key, stamp = f"{part}:{name}", Stamp(event.timestamp.astimezone(UTC), event.event_id)
+    known = stored.stamps.get(key)
+    if known is not None and (known.at, known.event_id) >= (stamp.at, stamp.event_id):
+        return stored
+    values = dict(sorted({**getattr(stored.profile, part), name: value}.items()))
+    return msgspec.structs.replace(
+        stored,
+        profile=msgspec.structs.replace(stored.profile, **{part: values}),
+        stamps=dict(sorted({**stored.stamps, key: stamp}.items())),
+    )
+
+
+def _without_erased(stored: Stored) -> Stored:
+    """Without what happened up to the erasure; its time stays, for what arrives late."""
+    if stored.erased_at is None:
+        return stored
+    erased = stored.erased_at
+    stamps = {key: stamp for key, stamp in stored.stamps.items() if stamp.at > erased}
+    profile = stored.profile
+    return msgspec.structs.replace(
+        stored,
+        interactions=[seen for seen in stored.interactions if seen.at > erased],
+        stamps=stamps,
+        answers={k: found for k, found in stored.answers.items() if aware(found.at) > erased},
+        profile=Profile(
+            consents={n: v for n, v in profile.consents.items() if f"consents:{n}" in stamps},
+            attributes={n: v for n, v in profile.attributes.items() if f"attributes:{n}" in stamps},
+            contacts=[found for found in profile.contacts if aware(found.at) > erased],
+            conversions=[found for found in profile.conversions if aware(found.at) > erased],
+        ),
+    )
