@@ -72,6 +72,20 @@ class Stage:
         return f"{self.prefix}-profiles"
 
     @property
+    def event_stream(self) -> str:
+        """The Kinesis stream that producers put events on."""
+        return f"{self.prefix}-events"
+
+    @property
+    def dead_letters(self) -> str:
+        """The SQS queue of events that could not be recorded."""
+        return f"{self.prefix}-dead-letters"
+
+    @property
+    def events_stack(self) -> str:
+        return f"{self.prefix}-events"
+
+    @property
     def foundation_stack(self) -> str:
         return f"{self.prefix}-foundation"
 

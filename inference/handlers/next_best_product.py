@@ -1,7 +1,7 @@
 """The `next-best-product` Lambda: contract in, core, contract out. Called by engagement services.
 
-The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`) is read once; the model is
-opened at the first request, or before SnapStart takes its snapshot.
+The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`, `NEXTBEST_PROFILES`) is read
+once; the model is opened at the first request, or before SnapStart takes its snapshot.
 """
 
 from __future__ import annotations
@@ -16,27 +16,36 @@ from typing import Any
 
 import msgspec
 
-from inference.contracts import ProductResponse, decode_request, error_answer
+from inference.contracts import (
+    HistoryEvent,
+    ProductRequest,
+    ProductResponse,
+    decode_request,
+    error_answer,
+)
+from inference.dynamo_profiles import DynamoProfiles
 from inference.errors import BadRequestError
 from inference.handlers.gateway import reply
 from inference.model_store import fetch_model
+from inference.profiles import ProfileStore, ProfileStoreError
 from inference.recommender import KIND, Recommender
 from inference.telemetry import Telemetry, open_telemetry
 
 
 @dataclass(frozen=True)
 class Service:
-    """A model and who it is: what every answer carries."""
+    """A model and who it is: what every answer carries; where customers are known, if at all."""
 
     recommender: Recommender
     tenant: str
     run: str
     version: str
+    profiles: ProfileStore | None = None
 
     def answer(self, payload: Any, *, now: datetime, decision_id: str) -> dict[str, Any]:
         """The answer to a request, good or bad."""
         try:
-            request = decode_request(payload)
+            request, degraded = self._informed(decode_request(payload))
             drawn = request.decision_id or decision_id
             found = self.recommender.recommend(request, now=now, decision_id=drawn)
         except BadRequestError as error:
@@ -51,18 +60,34 @@ class Service:
             unknown_products=found.unknown_products,
             fallback=found.fallback,
             empty_reason=found.empty_reason,
+            degraded=degraded,
         )
         return dict(msgspec.to_builtins(response))
+
+    def _informed(self, request: ProductRequest) -> tuple[ProductRequest, bool]:
+        """The request with the customer's history, and whether that could not be read. A history
+        in the request wins, and a replay (`now`) is of the request alone."""
+        customer_id = request.customer_id
+        if self.profiles is None or customer_id is None or request.history or request.now:
+            return request, False
+        try:
+            known = self.profiles.read(customer_id).interactions
+        except ProfileStoreError:
+            return request, True
+        history = [HistoryEvent(seen.product_id, seen.event, seen.at) for seen in known]
+        return msgspec.structs.replace(request, history=history), False
 
 
 @functools.cache
 def service() -> Service:
     """The service of this process; a broken model raises `ArtifactError` and is not cached."""
+    tenant, table = os.environ["NEXTBEST_TENANT"], os.environ.get("NEXTBEST_PROFILES")
     return Service(
         recommender=Recommender.open(fetch_model(os.environ["NEXTBEST_MODEL"])),
-        tenant=os.environ["NEXTBEST_TENANT"],
+        tenant=tenant,
         run=os.environ["NEXTBEST_RUN"],
         version=os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+        profiles=DynamoProfiles(table, tenant) if table else None,
     )
 
 

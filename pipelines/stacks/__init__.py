@@ -1,7 +1,8 @@
-"""Deploying a stage: packages to S3, then three kinds of CloudFormation stacks.
+"""Deploying a stage: packages to S3, then four kinds of CloudFormation stacks.
 
-Foundation (bucket, profiles), machines (state machines, layers, release check), one stack per
-tenant. Used by `nextbest deploy`, `nextbest tenant` and the demo.
+Foundation (bucket, profiles), machines (state machines, layers, release check), events (stream,
+dead letters, who records them), one stack per tenant. Used by `nextbest deploy`,
+`nextbest tenant` and the demo.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Material:
 
     uploads: tuple[Upload, ...]
     machines: dict[str, str]
+    shared: dict[str, str]
     tenant: dict[str, str]
 
 
@@ -91,7 +93,9 @@ def material(stage: Stage) -> Material:
         "RetrainDefinitionKey": keys["retrain"],
     }
     memory = str(stage.configuration.memory_mb)
-    return Material(tuple(uploads), machine_parameters, {**shared, "MemoryMegabytes": memory})
+    return Material(
+        tuple(uploads), machine_parameters, shared, {**shared, "MemoryMegabytes": memory}
+    )
 
 
 def _source_uploads(prefix: str, source: packages.Package) -> list[Upload]:
@@ -167,6 +171,8 @@ def deploy(stage: Stage, *, progress: Progress) -> bool:
         progress(f"upload {upload.key}, {len(upload.content):,} bytes")
         stage.client("s3").put_object(Bucket=stage.bucket, Key=upload.key, Body=upload.content)
     changed |= _apply(stage, stage.machines_stack, "machines.yaml", built.machines, progress)
+    events = _events(stage, built)
+    changed |= _apply(stage, stage.events_stack, "events.yaml", events, progress)
     for tenant in tenants(stage):
         changed |= _apply_tenant(stage, tenant, built, progress)
     return changed or bool(missing)
@@ -220,6 +226,7 @@ def _stacks(stage: Stage, built: Material) -> list[tuple[str, str, dict[str, str
     found: list[tuple[str, str, dict[str, str] | None]] = [
         (stage.foundation_stack, "foundation.yaml", _foundation(stage)),
         (stage.machines_stack, "machines.yaml", built.machines),
+        (stage.events_stack, "events.yaml", _events(stage, built) if known else None),
     ]
     for tenant in tenants(stage):
         parameters = _tenant_parameters(stage, tenant, built) if known else None
@@ -229,6 +236,11 @@ def _stacks(stage: Stage, built: Material) -> list[tuple[str, str, dict[str, str
 
 def _foundation(stage: Stage) -> dict[str, str]:
     return {"BucketName": stage.bucket, "ProfilesName": stage.profiles_table}
+
+
+def _events(stage: Stage, built: Material) -> dict[str, str]:
+    layer = outputs(stage, stage.machines_stack)["LayerArn"]
+    return {**built.shared, "LayerArn": layer, "ProfilesName": stage.profiles_table}
 
 
 def _tags(stage: Stage) -> dict[str, str]:

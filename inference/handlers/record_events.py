@@ -1,0 +1,112 @@
+"""The `record-events` Lambda: events from the stage's stream into the customers' profiles.
+
+Called by Lambda's event source mapping with a batch of Kinesis records, each at least once. What
+breaks its contract goes to the dead-letter queue with its error; the rest of the batch lands. A
+table or queue that does not answer fails the batch, which comes again: events are idempotent.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from inference.customer_events import merged
+from inference.dynamo_profiles import DynamoProfiles
+from inference.errors import BadRequestError
+from inference.event_contracts import AnyEvent, decode_event
+from inference.profiles import (
+    ProfileChangedError,
+    ProfileFullError,
+    ProfileStoreError,
+    Stored,
+)
+
+_ATTEMPTS = 8
+
+
+class WritableProfiles(Protocol):
+    """Where a tenant's profiles are; `inference.dynamo_profiles` says what is raised."""
+
+    def read(self, customer_id: str) -> Stored: ...
+
+    def write(self, customer_id: str, seen: Stored, new: Stored) -> None: ...
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A record that can never land as it is: when it was refused, why, and its bytes in base64."""
+
+    at: datetime
+    error: str
+    path: str
+    record: str
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Profiles by tenant, and where dead letters go."""
+
+    profiles: Callable[[str], WritableProfiles]
+    bury: Callable[[DeadLetter], None]
+
+    def record(self, records: Iterable[bytes], *, now: datetime) -> None:
+        """Bring records into the profiles. Raises `ProfileStoreError`: all are to come again."""
+        batches: dict[tuple[str, str], list[tuple[bytes, AnyEvent]]] = {}
+        for raw in records:
+            try:
+                event = decode_event(raw, now=now)
+            except BadRequestError as error:
+                self.bury(_letter(raw, str(error), path=error.path, now=now))
+                continue
+            batches.setdefault((event.tenant, event.customer_id), []).append((raw, event))
+        for (tenant, customer_id), batch in batches.items():
+            try:
+                self._merge(tenant, customer_id, [event for _, event in batch])
+            except ProfileFullError as error:
+                for raw, _ in batch:
+                    self.bury(_letter(raw, str(error), path="$", now=now))
+
+    def _merge(self, tenant: str, customer_id: str, events: list[AnyEvent]) -> None:
+        """Read, merge, write what was read; again where somebody else was faster."""
+        profiles = self.profiles(tenant)
+        for _ in range(_ATTEMPTS):
+            seen = profiles.read(customer_id)
+            new = merged(seen, events)
+            if new is seen:
+                return
+            try:
+                profiles.write(customer_id, seen, new)
+                return
+            except ProfileChangedError:
+                continue
+        raise ProfileStoreError(f"a profile was written {_ATTEMPTS} times while events came in")
+
+
+def _letter(raw: bytes, error: str, *, path: str, now: datetime) -> DeadLetter:
+    return DeadLetter(now, error, path, base64.b64encode(raw).decode())
+
+
+@functools.cache
+def recorder() -> Recorder:
+    """The recorder of this process, on the table and queue of its environment."""
+    import boto3
+
+    sqs, queue = boto3.client("sqs"), os.environ["NEXTBEST_DEAD_LETTERS"]
+    table, dynamodb = os.environ["NEXTBEST_PROFILES"], boto3.client("dynamodb")
+
+    def bury(letter: DeadLetter) -> None:
+        sqs.send_message(QueueUrl=queue, MessageBody=msgspec.json.encode(letter).decode())
+
+    return Recorder(lambda tenant: DynamoProfiles(table, tenant, client=dynamodb), bury)
+
+
+def handler(event: dict[str, Any], context: Any) -> None:
+    """Record a batch of a Kinesis event source mapping."""
+    records = [base64.b64decode(found["kinesis"]["data"]) for found in event["Records"]]
+    recorder().record(records, now=datetime.now(UTC))

@@ -1,0 +1,123 @@
+"""Records of the stream into profiles: the good ones land, each of the others is a dead letter."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from inference.handlers.next_best_product import Service
+from inference.handlers.record_events import DeadLetter, Recorder
+from inference.profiles import (
+    ProfileChangedError,
+    ProfileFullError,
+    ProfileStoreError,
+    Stored,
+)
+from tests.unit.inference import small_model
+
+NOW = small_model.NOW
+SEEN = {"product_id": "dates", "event": "view", "timestamp": NOW.isoformat()}
+
+
+class Table:
+    """Profiles of all customers; the first `busy` writes find that another came first."""
+
+    def __init__(self, *, busy: int = 0, error: Exception | None = None) -> None:
+        self.stored: dict[str, Stored] = {}
+        self._busy, self._error = busy, error
+
+    def read(self, customer_id: str) -> Stored:
+        return self.stored.get(customer_id, Stored())
+
+    def write(self, customer_id: str, seen: Stored, new: Stored) -> None:
+        if self._error:
+            raise self._error
+        self._busy -= 1
+        if self._busy >= 0:
+            raise ProfileChangedError("busy")
+        self.stored[customer_id] = new
+
+    def record(self, customer_id: str, seen: Stored, change: Any) -> None:
+        raise AssertionError("no decision of this test counts")
+
+
+def view(product_id: str, *, customer_id: str = "c-1", event_id: str = "e-1") -> bytes:
+    head = {"schema_version": 1, "event_id": event_id, "tenant": "acme", "type": "interaction"}
+    fields = {"customer_id": customer_id, "product_id": product_id, "event": "view"}
+    return json.dumps({**head, **fields, "timestamp": NOW.isoformat()}).encode()
+
+
+def record(table: Table, *records: bytes) -> list[DeadLetter]:
+    buried: list[DeadLetter] = []
+    Recorder(lambda tenant: table, buried.append).record(records, now=NOW)
+    return buried
+
+
+def test_a_bad_record_is_a_dead_letter_and_the_others_land() -> None:
+    table = Table()
+    bad = view("dates").replace(b'"view"', b"7")
+    buried = record(table, view("dates"), b"{", bad, view("eggs", customer_id="c-2"))
+    assert [(letter.path, base64.b64decode(letter.record)) for letter in buried] == [
+        ("$", b"{"),
+        ("$.event", bad),
+    ]
+    assert {name: len(s.interactions) for name, s in table.stored.items()} == {"c-1": 1, "c-2": 1}
+
+
+def test_a_batch_that_comes_twice_counts_once() -> None:
+    table = Table()
+    for _ in range(2):
+        record(table, view("dates"), view("eggs", event_id="e-2"), view("dates"))
+    assert len(table.read("c-1").interactions) == 2
+    assert table.read("c-1").revision == 1
+
+
+def test_a_profile_written_meanwhile_is_read_again() -> None:
+    table = Table(busy=3)
+    record(table, view("dates"))
+    assert len(table.read("c-1").interactions) == 1
+    with pytest.raises(ProfileStoreError, match="8 times"):
+        record(Table(busy=100), view("dates"))
+
+
+def test_a_table_that_does_not_answer_fails_the_batch_but_a_full_profile_does_not() -> None:
+    with pytest.raises(ProfileStoreError, match="did not answer"):
+        record(Table(error=ProfileStoreError("did not answer")), view("dates"))
+    buried = record(Table(error=ProfileFullError("too large")), view("dates"))
+    assert [letter.error for letter in buried] == ["too large"]
+
+
+def ask(table: Table | None, **request: Any) -> dict[str, Any]:
+    service = Service(small_model.recommender(), "acme", "run-1", "7", profiles=table)
+    return service.answer({"limit": 1, **request}, now=NOW, decision_id="d-1")
+
+
+def test_a_view_changes_the_customers_next_answer() -> None:
+    table = Table()
+    before = ask(table, customer_id="c-1")["products"]
+    record(table, view("dates"))
+    after = ask(table, customer_id="c-1")["products"]
+    assert after == ask(None, history=[SEEN])["products"]
+    assert after != before
+
+
+def test_a_history_in_the_request_wins_and_a_replay_is_of_the_request_alone() -> None:
+    table = Table()
+    record(table, view("dates"))
+    for request in ({"history": ["eggs"]}, {"now": NOW.isoformat()}):
+        asked = ask(table, customer_id="c-1", **request)
+        assert asked["products"] == ask(None, **request)["products"]
+
+
+def test_a_table_that_does_not_answer_degrades_the_answer() -> None:
+    class Silent(Table):
+        def read(self, customer_id: str) -> Stored:
+            raise ProfileStoreError("did not answer")
+
+    found = ask(Silent(), customer_id="c-1")
+    assert found["degraded"]
+    assert found["products"] == ask(None)["products"]
+    assert not ask(Silent(), history=["dates"], customer_id="c-1")["degraded"]
