@@ -11,7 +11,18 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
 from inference.errors import NextbestError
-from pipelines.commands import data, decide, demo, deploy, local, models, runs, schedule, train
+from pipelines.commands import (
+    data,
+    decide,
+    demo,
+    deploy,
+    events,
+    local,
+    models,
+    runs,
+    schedule,
+    train,
+)
 from pipelines.console import console, errors
 
 BAD_INPUT = 2
@@ -31,6 +42,7 @@ app.command("train")(train.train)
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(decide.app, name="decide")
+app.add_typer(events.app, name="events")
 app.add_typer(schedule.app, name="schedule")
 
 

@@ -23,6 +23,10 @@ class ReleaseError(NextbestError):
     """A model or version that does not exist or cannot be made live."""
 
 
+class EventError(NextbestError):
+    """Events that cannot be read from a file, or a dead letter that cannot be replayed."""
+
+
 class ScheduleError(NextbestError):
     """A schedule that does not exist or cannot be expressed."""
 

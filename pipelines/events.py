@@ -1,0 +1,176 @@
+"""Events of a stage: onto its stream, and those that could not be recorded.
+
+Used by `nextbest events`. A dead letter is either a record with its error, from `record-events`, or
+Lambda's own note of where on the stream a batch is that failed to the last try.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from inference.errors import BadRequestError
+from inference.event_contracts import decode_event
+from pipelines.errors import EventError
+from pipelines.stage import Stage
+
+_RECORDS_A_CALL = 200  # a call takes 5 MB
+_ATTEMPTS = 6
+_HIDDEN_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A line that is no event: its number from 1, where, and what was expected."""
+
+    line: int
+    path: str
+    message: str
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """What could not be recorded. `records` is empty for a batch that is only on the stream, which
+    `batch` says where to find. `handle` removes it from the queue."""
+
+    id: str
+    at: str
+    error: str
+    path: str
+    records: tuple[bytes, ...]
+    batch: dict[str, Any] | None
+    handle: str
+
+
+def put(
+    stage: Stage, lines: Iterable[bytes], *, sleep: Callable[[float], None] = time.sleep
+) -> tuple[int, list[Refused]]:
+    """Put the events among JSON lines on the stream; how many, and the lines that are none.
+
+    Raises `EventError` where the stream goes on refusing.
+    """
+    refused: list[Refused] = []
+
+    def good() -> Iterator[bytes]:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                decode_event(line, now=datetime.now(UTC))
+            except BadRequestError as error:
+                refused.append(Refused(number, error.path, str(error)))
+                continue
+            yield line.strip()
+
+    return put_records(stage, good(), sleep=sleep), refused
+
+
+def put_records(
+    stage: Stage, records: Iterable[bytes], *, sleep: Callable[[float], None] = time.sleep
+) -> int:
+    """Put records on the stream as they are; what Kinesis throttles is put again. How many."""
+    kinesis, count, rest = stage.client("kinesis"), 0, iter(records)
+    while batch := list(islice(rest, _RECORDS_A_CALL)):
+        entries = [{"Data": record, "PartitionKey": _partition(record)} for record in batch]
+        _put_all(kinesis, stage.event_stream, entries, sleep=sleep)
+        count += len(batch)
+    return count
+
+
+def _put_all(
+    kinesis: Any, stream: str, entries: list[dict[str, Any]], *, sleep: Callable[[float], None]
+) -> None:
+    for attempt in range(_ATTEMPTS):
+        answer = kinesis.put_records(StreamName=stream, Records=entries)
+        results = zip(entries, answer["Records"], strict=True)
+        entries = [entry for entry, result in results if "ErrorCode" in result]
+        if not entries:
+            return
+        sleep(0.1 * 2**attempt)
+    raise EventError(
+        f"{stream} refused {len(entries)} events {_ATTEMPTS} times; put them again later: "
+        "those that landed are not counted twice"
+    )
+
+
+def _partition(record: bytes) -> str:
+    """A customer's events share a shard; what has no customer goes anywhere."""
+    try:
+        event = json.loads(record)
+        return f"{event['tenant']}#{event['customer_id']}"[:256]
+    except (ValueError, KeyError, TypeError):
+        return "unreadable"
+
+
+def dead_letters(stage: Stage, *, hidden_seconds: int = _HIDDEN_SECONDS) -> list[DeadLetter]:
+    """All that wait in the queue, which hides them for so long from whoever asks next."""
+    sqs, found = stage.client("sqs"), []
+    queue = queue_url(stage, sqs)
+    while messages := sqs.receive_message(
+        QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=hidden_seconds
+    ).get("Messages"):
+        found += [_letter(message) for message in messages]
+    return sorted(found, key=lambda letter: letter.at)
+
+
+def show_again(stage: Stage, letters: Iterable[DeadLetter]) -> None:
+    """End the hiding of letters that stay in the queue."""
+    sqs = stage.client("sqs")
+    queue = queue_url(stage, sqs)
+    for letter in letters:
+        sqs.change_message_visibility(
+            QueueUrl=queue, ReceiptHandle=letter.handle, VisibilityTimeout=0
+        )
+
+
+def replay(stage: Stage, letters: Iterable[DeadLetter]) -> int:
+    """Put letters' records on the stream again, and only then remove the letters; how many records.
+
+    Raises `EventError` for a batch that the stream no longer keeps.
+    """
+    sqs, count = stage.client("sqs"), 0
+    queue = queue_url(stage, sqs)
+    for letter in letters:
+        records = letter.records or _on_stream(stage, letter)
+        count += put_records(stage, records)
+        sqs.delete_message(QueueUrl=queue, ReceiptHandle=letter.handle)
+    return count
+
+
+def queue_url(stage: Stage, sqs: Any) -> str:
+    return str(sqs.get_queue_url(QueueName=stage.dead_letters)["QueueUrl"])
+
+
+def _letter(message: dict[str, Any]) -> DeadLetter:
+    body, handle = json.loads(message["Body"]), message["ReceiptHandle"]
+    identity = message["MessageId"][:8]
+    batch = body.get("KinesisBatchInfo")
+    if batch is None:
+        records = (base64.b64decode(body["record"]),)
+        return DeadLetter(identity, body["at"], body["error"], body["path"], records, None, handle)
+    condition = body.get("requestContext", {}).get("condition", "failed")
+    error = f"{condition}: {batch['batchSize']} records, see the log of record-events"
+    return DeadLetter(identity, body.get("timestamp", ""), error, "$", (), batch, handle)
+
+
+def _on_stream(stage: Stage, letter: DeadLetter) -> tuple[bytes, ...]:
+    batch, kinesis = letter.batch or {}, stage.client("kinesis")
+    iterator = kinesis.get_shard_iterator(
+        StreamName=stage.event_stream,
+        ShardId=batch["shardId"],
+        ShardIteratorType="AT_SEQUENCE_NUMBER",
+        StartingSequenceNumber=batch["startSequenceNumber"],
+    )["ShardIterator"]
+    found = kinesis.get_records(ShardIterator=iterator, Limit=batch["batchSize"])["Records"]
+    if not found or found[0]["SequenceNumber"] != batch["startSequenceNumber"]:
+        raise EventError(
+            f"the stream no longer keeps the batch of dead letter {letter.id} from {letter.at}; "
+            "put its events again from their source"
+        )
+    return tuple(record["Data"] for record in found)

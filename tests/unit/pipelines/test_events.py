@@ -1,0 +1,115 @@
+"""Putting events, and dead letters of both kinds; against moto's Kinesis and SQS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from pipelines import events
+from pipelines.errors import EventError
+
+REGION = "eu-west-1"
+
+
+class MotoStage:
+    """A stage whose clients are moto's, or those given."""
+
+    event_stream, dead_letters = "events", "dead-letters"
+
+    def __init__(self, **clients: Any) -> None:
+        self._clients = clients
+
+    def client(self, service: str) -> Any:
+        return self._clients.get(service) or boto3.client(service, region_name=REGION)
+
+
+@pytest.fixture
+def stage() -> Iterator[Any]:
+    with mock_aws():
+        found = MotoStage()
+        found.client("kinesis").create_stream(StreamName="events", ShardCount=1)
+        found.client("sqs").create_queue(QueueName="dead-letters")
+        yield found
+
+
+def view(number: int) -> bytes:
+    head = {"schema_version": 1, "type": "interaction", "event_id": str(number), "tenant": "acme"}
+    fields = {"customer_id": "c-1", "product_id": "p", "event": "view"}
+    return json.dumps({**head, **fields, "timestamp": "2026-01-01T00:00:00Z"}).encode()
+
+
+def on_stream(stage: Any) -> list[dict[str, Any]]:
+    kinesis = stage.client("kinesis")
+    shard = kinesis.list_shards(StreamName="events")["Shards"][0]["ShardId"]
+    where = {"StreamName": "events", "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"}
+    iterator = kinesis.get_shard_iterator(**where)["ShardIterator"]
+    return [{**r, "shard": shard} for r in kinesis.get_records(ShardIterator=iterator)["Records"]]
+
+
+def test_good_lines_are_put_and_the_others_named(stage: Any) -> None:
+    count, refused = events.put(stage, [view(1), b"\n", b"{", view(2)])
+    assert [record["Data"] for record in on_stream(stage)] == [view(1), view(2)]
+    assert (count, [(found.line, found.path) for found in refused]) == (2, [(3, "$")])
+
+
+class Throttling:
+    """Takes the first record of each call only."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+
+    def put_records(self, *, StreamName: str, Records: list[dict[str, Any]]) -> dict[str, Any]:
+        self.taken.append(Records[0]["Data"])
+        throttled = {"ErrorCode": "ProvisionedThroughputExceededException"}
+        return {"Records": [{}, *[throttled] * (len(Records) - 1)]}
+
+
+def test_what_is_throttled_is_put_again_but_not_for_ever() -> None:
+    kinesis, waits = Throttling(), []
+    stage: Any = MotoStage(kinesis=kinesis)
+    assert events.put_records(stage, [view(n) for n in range(3)], sleep=waits.append) == 3
+    assert kinesis.taken == [view(0), view(1), view(2)]
+    assert waits == [0.1, 0.2]
+    with pytest.raises(EventError, match="refused 3 events"):
+        events.put_records(stage, [view(n) for n in range(9)], sleep=waits.append)
+
+
+def batch_note(record: dict[str, Any], size: int) -> str:
+    """Lambda's message to an on-failure destination."""
+    info = {
+        "shardId": record["shard"],
+        "startSequenceNumber": record["SequenceNumber"],
+        "batchSize": size,
+    }
+    condition = {"condition": "RetryAttemptsExhausted"}
+    return json.dumps({"requestContext": condition, "timestamp": "t", "KinesisBatchInfo": info})
+
+
+def test_a_batch_that_failed_is_read_from_the_stream_and_put_again(stage: Any) -> None:
+    events.put_records(stage, [view(n) for n in range(4)])
+    sqs = stage.client("sqs")
+    note = batch_note(on_stream(stage)[1], 2)
+    sqs.send_message(QueueUrl=events.queue_url(stage, sqs), MessageBody=note)
+    letters = events.dead_letters(stage)
+    assert letters[0].error.startswith("RetryAttemptsExhausted: 2 records")
+    assert events.replay(stage, letters) == 2
+    assert [record["Data"] for record in on_stream(stage)[4:]] == [view(1), view(2)]
+    assert events.dead_letters(stage, hidden_seconds=0) == []
+
+
+def test_a_letter_that_cannot_be_put_again_stays(stage: Any) -> None:
+    sqs = stage.client("sqs")
+    queue = events.queue_url(stage, sqs)
+    letter = {"at": "t", "error": "bad", "path": "$", "record": "e30="}
+    sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(letter))
+    letters = events.dead_letters(stage)
+    stage.client("kinesis").delete_stream(StreamName="events")
+    with pytest.raises(Exception, match="ResourceNotFound"):
+        events.replay(stage, letters)
+    events.show_again(stage, letters)
+    assert [found.records for found in events.dead_letters(stage)] == [(b"{}",)]
