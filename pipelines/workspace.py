@@ -14,13 +14,17 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from inference.model_store import fetch_model
 from pipelines import apprentices, decisions, releases, runs, schedules
 from pipelines.configuration import load_configuration
-from pipelines.errors import RunError
+from pipelines.errors import ReleaseError, RunError
 from pipelines.jobs import job_log
-from pipelines.stage import Stage, check_tenant, open_stage
+from pipelines.stage import IMAGE_MODEL, Stage, check_tenant, open_stage
+
+if TYPE_CHECKING:
+    from inference.visual import Visual
 
 POLL_SECONDS_LOCAL = 0.3
 POLL_SECONDS_AWS = 5.0
@@ -170,11 +174,26 @@ class Workspace:
     def decide(
         self, request: Mapping[str, Any], *, decision: str = "next-best-product"
     ) -> dict[str, Any]:
-        """The live model's answer to a request: of `next-best-product` or `nudge`."""
+        """The live model's answer to a request: of `next-best-product`, `nudge` or
+        `similar-products`."""
         return decisions.decide(self.stage, self.tenant, request, decision=decision)
 
     def models(self, *, kind: str = "recommender") -> list[releases.ModelView]:
         return releases.list_models(self.stage, self.tenant, kind=kind)
+
+    def image_model(self) -> Visual:
+        """The live image model, opened here: its embeddings, and what it makes of pictures.
+
+        Needs the extra `image`. Raises `ReleaseError` where none is live.
+        """
+        from inference.visual import Visual  # onnxruntime
+
+        live = [model for model in self.models(kind=IMAGE_MODEL) if model.is_live]
+        if not live:
+            raise ReleaseError(
+                f"no image model of {self.tenant} is live: nextbest train {IMAGE_MODEL}"
+            )
+        return Visual.open(fetch_model(live[0].model, s3=self.stage.client("s3")))
 
     def rollback(
         self, *, kind: str = "recommender", to_version: str | None = None
