@@ -23,6 +23,7 @@ from pipelines.commands.decide import render_products
 from pipelines.commands.runs import last_line, render_metrics
 from pipelines.demo.first_day import tour_first_day
 from pipelines.demo.nudge_tour import tour_nudges
+from pipelines.demo.picture_tour import tour_pictures
 from pipelines.demo.shop import Shop, write_shop
 from pipelines.errors import RunError
 from pipelines.runs import RunView
@@ -71,6 +72,8 @@ def tour(
     with steps.step(f"Import {source.name if source else 'a simulated shop'}"):
         shop = _import(stage, tenant, source, console)
     workspace = Workspace(stage, tenant)
+    if shop is not None:
+        tour_pictures(workspace, shop, steps, console)
     with steps.step("Train, evaluate, gate and release (Step Functions, SageMaker jobs)"):
         run = _train(workspace, console)
     with steps.step("Ask the live Lambda for decisions"):
