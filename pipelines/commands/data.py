@@ -1,4 +1,4 @@
-"""`nextbest data import | list`."""
+"""`nextbest data import | join | list`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipelines.stacks import require_tenant
 from pipelines.stage import check_tenant, open_stage
 
 _SHOWN = 8
-app = typer.Typer(help="A tenant's data: import, list.", no_args_is_help=True)
+app = typer.Typer(help="A tenant's data: import, join, list.", no_args_is_help=True)
 
 
 @app.command("import")
@@ -148,6 +148,49 @@ def _nudge_rows(profile: dict[str, Any]) -> list[tuple[str, str]]:
         ("context", ", ".join(profile["context"][:_SHOWN]) or "none"),
         ("smallest propensity", f"{profile['smallest_propensity']:.3g}"),
     ]
+
+
+@app.command("join")
+def join(
+    decisions: Annotated[
+        Path,
+        typer.Argument(help="decision_id, customer_id, timestamp, action, propensity, context_*"),
+    ],
+    rewards: Annotated[
+        Path,
+        typer.Argument(help="event_id, timestamp, reward; decision_id, or customer_id [action]"),
+    ],
+    into: Annotated[Path, typer.Option("--into", help="The folder for nudges.parquet.")],
+    attribution_hours: Annotated[
+        float, typer.Option(help="A reward without a decision is of the last one so long ago.")
+    ] = 24.0,
+    reward_wait_hours: Annotated[
+        float, typer.Option(help="A decision waits so long; then its reward is final.")
+    ] = 72.0,
+    several: Annotated[str, typer.Option(help="Of several rewards: max, sum or first.")] = "max",
+    default_reward: Annotated[float, typer.Option(help="Where none came.")] = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Join your own logs of decisions and rewards into nudges, ready to be imported."""
+    from pipelines.joining import join_files, rules_of
+
+    rules = rules_of(
+        attribution_hours=attribution_hours,
+        reward_wait_hours=reward_wait_hours,
+        several=several,
+        default_reward=default_reward,
+    )
+    with errors.status("joining"):
+        found = join_files(decisions, rewards, rules=rules, now=datetime.now(UTC), target=into)
+    if as_json:
+        print_json(found.counts)
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, count in found.counts.items():
+        table.add_row(name.replace("_", " "), f"{count:,}")
+    console.print(table)
+    console.print(f"{into / 'nudges.parquet'}; why a reward has no decision: unjoined.parquet")
+    console.print(f"next: nextbest data import {into} --tenant TENANT", style="dim")
 
 
 @app.command("list")

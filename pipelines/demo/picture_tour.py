@@ -18,7 +18,7 @@ from pipelines.errors import RunError
 from pipelines.workspace import Workspace
 
 KIND, DECISION = "image-model", "similar-products"
-SETTINGS = {"labels": "category,style"}
+LABELS, EPOCHS = "category,style", 12  # few: the pictures are small and much alike
 _NEEDED = ("torch", "onnx", "onnxruntime", "PIL")
 _ASKED = 40
 _SHOWN = 5
@@ -44,7 +44,7 @@ def tour_pictures(workspace: Workspace, shop: Shop, steps: StepTimer, console: C
 
 
 def _train(workspace: Workspace, console: Console) -> None:
-    run = workspace.train(KIND, **SETTINGS)
+    run = workspace.train(KIND, labels=LABELS, epochs=EPOCHS, threads=1)
     console.print(f"  run {run.name}")
     run.wait()
     view = run.view

@@ -1,0 +1,52 @@
+"""`nextbest data join`: files in, nudges out, which the import takes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipelines.joining import join_files, rules_of
+from training.errors import ConfigurationError, DataQualityError
+
+NOW = datetime(2026, 3, 10, tzinfo=UTC)
+DECISIONS = """decision_id,customer_id,timestamp,action,propensity,context_recency
+d-1,c-1,2026-03-01T10:00:00Z,mail,0.5,3
+d-2,c-2,2026-03-01T11:00:00Z,none,0.5,7
+d-3,c-1,2026-03-09T23:00:00Z,mail,0.5,1
+"""
+REWARDS = """event_id,timestamp,reward,decision_id,customer_id
+e-1,2026-03-01T12:00:00Z,1,d-1,
+e-1,2026-03-01T12:00:00Z,1,d-1,
+e-2,2026-03-01T13:00:00Z,2.5,,c-2
+e-3,2026-03-01T13:00:00Z,1,,c-9
+"""
+
+
+def files(folder: Path, decisions: str = DECISIONS, rewards: str = REWARDS) -> tuple[Path, Path]:
+    (folder / "decisions.csv").write_text(decisions)
+    (folder / "rewards.csv").write_text(rewards)
+    return folder / "decisions.csv", folder / "rewards.csv"
+
+
+def test_rewards_find_their_decisions_by_id_and_by_customer(tmp_path: Path) -> None:
+    found = join_files(*files(tmp_path), rules=rules_of(), now=NOW, target=tmp_path / "out")
+    nudges = pd.read_parquet(tmp_path / "out" / "nudges.parquet")
+    rewards = dict(zip(nudges["decision_id"], nudges["reward"], strict=True))
+    assert rewards == {"d-1": 1.0, "d-2": 2.5}  # d-3 still waits
+    assert nudges["context_recency"].tolist() == ["3", "7"]
+    assert (found.counts["waiting"], found.counts["duplicate_rewards"]) == (1, 1)
+    unjoined = pd.read_parquet(tmp_path / "out" / "unjoined.parquet")
+    assert unjoined["event_id"].tolist() == ["e-3"]
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    named = files(tmp_path, rewards="event_id,timestamp,rewrd\ne,2026-03-01T12:00:00Z,1\n")
+    with pytest.raises(DataQualityError, match="'reward' is missing"):
+        join_files(*named, rules=rules_of(), now=NOW, target=tmp_path / "out")
+    with pytest.raises(ConfigurationError, match="attribution_hours"):
+        rules_of(attribution_hours=100.0)
+    with pytest.raises(ConfigurationError, match="several"):
+        rules_of(several="median")
