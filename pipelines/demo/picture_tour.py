@@ -7,6 +7,7 @@ Needs PyTorch; where that is not installed the demo does the rest.
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -18,7 +19,13 @@ from pipelines.errors import RunError
 from pipelines.workspace import Workspace
 
 KIND, DECISION = "image-model", "similar-products"
-LABELS, EPOCHS = "category,style", 12  # few: the pictures are small and much alike
+# Small pictures of 240 products: a small network sees all there is to see.
+SETTINGS: dict[str, Any] = {
+    "labels": "style,category",
+    "image_size": 32,
+    "widths": 16,
+    "threads": 1,
+}
 _NEEDED = ("torch", "onnx", "onnxruntime", "PIL")
 _ASKED = 40
 _SHOWN = 5
@@ -44,7 +51,7 @@ def tour_pictures(workspace: Workspace, shop: Shop, steps: StepTimer, console: C
 
 
 def _train(workspace: Workspace, console: Console) -> None:
-    run = workspace.train(KIND, labels=LABELS, epochs=EPOCHS, threads=1)
+    run = workspace.train(KIND, **SETTINGS)
     console.print(f"  run {run.name}")
     run.wait()
     view = run.view

@@ -33,6 +33,7 @@ _LEAST_BATCH = 32
 _STEPS_AN_EPOCH = 50
 _PICTURES = 1_200_000  # shown in a run over a large set: 20 epochs of 60,000
 _EPOCHS = (20, 30)
+_LEAST_STEPS = 400  # a small set is seen more often: a few dozen steps teach nothing
 _WARM_UP = 0.25
 _FIRST, _LAST = 0.1, 1e-4  # of the highest learning rate
 _MOMENTUM = 0.9
@@ -72,9 +73,11 @@ def plan_of(pictures: int, configuration: ImageConfiguration) -> Plan:
     derived = 2 ** round(math.log2(max(pictures / _STEPS_AN_EPOCH, 1)))
     batch = configuration.batch_size or min(_BATCH, max(_LEAST_BATCH, derived))
     batch = max(2, min(batch, pictures))
-    epochs = configuration.epochs or min(_EPOCHS[1], max(_EPOCHS[0], _PICTURES // pictures))
-    rate = configuration.learning_rate * batch / _BATCH
-    return Plan(epochs, batch, max(1, pictures // batch), rate)
+    steps = max(1, pictures // batch)
+    shown = min(_EPOCHS[1], max(_EPOCHS[0], _PICTURES // pictures))
+    epochs = configuration.epochs or max(shown, math.ceil(_LEAST_STEPS / steps))
+    rate = configuration.learning_rate * math.sqrt(batch / _BATCH)
+    return Plan(epochs, batch, steps, rate)
 
 
 def statistics(prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:

@@ -257,6 +257,12 @@ def test_no_fewer_steps_than_one_and_no_batch_above_the_pictures():
     assert plan_of(60_000, ImageConfiguration()).batch == 256
 
 
+def test_a_small_set_is_seen_until_it_has_taught_something():
+    plan = plan_of(240, ImageConfiguration())
+    assert plan.epochs * plan.steps >= 400
+    assert plan_of(60_000, ImageConfiguration()).epochs == 20
+
+
 def test_the_rate_rises_and_falls_to_almost_nothing():
     rates = [one_cycle(share) for share in np.linspace(0, 1, 101)]
     assert rates[0] == pytest.approx(0.1)
