@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import functools
 import os
-import time
-import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -25,7 +23,7 @@ from inference.contracts import (
 )
 from inference.dynamo_profiles import DynamoProfiles
 from inference.errors import BadRequestError
-from inference.handlers.gateway import reply
+from inference.handlers.gateway import reply_and_log
 from inference.model_store import fetch_model
 from inference.profiles import ProfileStore, ProfileStoreError
 from inference.recommender import KIND, Recommender
@@ -98,19 +96,7 @@ def telemetry() -> Telemetry:
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
     """Answer a direct invocation, or an API Gateway proxy event (payload format 2.0)."""
-    here, began = service(), time.perf_counter()
-    clock, decision_id = datetime.now(UTC), uuid.uuid4().hex
-
-    def answer(payload: Any) -> dict[str, Any]:
-        found = here.answer(payload, now=clock, decision_id=decision_id)
-        telemetry().decided(
-            found,
-            request_id=getattr(context, "aws_request_id", ""),
-            latency_ms=1000 * (time.perf_counter() - began),
-        )
-        return found
-
-    return reply(event, answer)
+    return reply_and_log(event, context, service().answer, telemetry())
 
 
 if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":  # pragma: no cover (AWS only)

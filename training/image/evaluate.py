@@ -27,6 +27,7 @@ from training.image.metrics import accuracy, copy_recall, macro_f1, retrieval
 from training.image.prepare import TEST, TRAIN, Prepared, load, split_rule
 from training.image.train import FLOAT_MODEL
 from training.job import Job
+from training.verdict import check, verdict
 
 QUERIES = 2000
 GOLDEN_PRODUCTS = 8
@@ -178,26 +179,11 @@ def gate(metrics: dict[str, Any], configuration: ImageConfiguration) -> dict[str
     names = [name for name in models if name not in ("challenger", "champion")]
     best = max(names, key=lambda name: float(models[name][metric]))
     threshold = models[best][metric] + configuration.gate_margin
-    checks = [_check(f"better than {best}", metric, value, threshold)]
+    checks = [check(f"better than {best}", metric, value, threshold)]
     if "champion" in models:
         floor = models["champion"][metric] - configuration.champion_tolerance
-        checks.append(_check("not worse than the champion", metric, value, floor))
-    reasons = [
-        f"{c['name']}: {c['metric']} is {c['value']:.4f}, needed {c['threshold']:.4f}"
-        for c in checks
-        if not c["passed"]
-    ]
-    return {"outcome": "refused" if reasons else "passed", "reasons": reasons, "checks": checks}
-
-
-def _check(name: str, metric: str, value: float, threshold: float) -> dict[str, Any]:
-    return {
-        "name": name,
-        "metric": metric,
-        "value": value,
-        "threshold": threshold,
-        "passed": bool(value >= threshold),
-    }
+        checks.append(check("not worse than the champion", metric, value, floor))
+    return verdict(checks)
 
 
 def golden_requests(model: Visual, *, now: datetime) -> list[dict[str, Any]]:

@@ -128,6 +128,7 @@ def main(text: str, environment: Mapping[str, str]) -> None:
     peers = Peers(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
     try:
         train_one(job, peers)
+        distributed.barrier()  # nobody leaves while another still talks: gloo would abort
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()

@@ -29,6 +29,7 @@ from training.recommendation.metrics import evaluate_lists
 from training.recommendation.newcomer_figures import ALL_TIME_DAYS, measure_newcomers
 from training.recommendation.prepare import TEST, Prepared, load
 from training.recommendation.train import HOLDOUT, NEWCOMERS
+from training.verdict import check, verdict
 
 RECENT_DAYS = 14.0
 GOLDEN_CUSTOMERS = 6
@@ -198,28 +199,13 @@ def gate(models: dict[str, dict[str, float]], configuration: RecommenderConfigur
     baseline = max(models["popularity"][metric], models["recent_popularity"][metric])
     coverage = models["challenger"][f"coverage@{configuration.k}"]
     checks = [
-        _check("better than popularity", figure, baseline + configuration.gate_margin, metric),
-        _check("coverage", coverage, configuration.gate_coverage, "coverage"),
+        check("better than popularity", metric, figure, baseline + configuration.gate_margin),
+        check("coverage", "coverage", coverage, configuration.gate_coverage),
     ]
     if "champion" in models:
         floor = models["champion"][metric] - configuration.champion_tolerance
-        checks.append(_check("not worse than the champion", figure, floor, metric))
-    reasons = [
-        f"{c['name']}: {c['metric']} is {c['value']:.4f}, needed {c['threshold']:.4f}"
-        for c in checks
-        if not c["passed"]
-    ]
-    return {"outcome": "refused" if reasons else "passed", "reasons": reasons, "checks": checks}
-
-
-def _check(name: str, value: float, threshold: float, metric: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "metric": metric,
-        "value": value,
-        "threshold": threshold,
-        "passed": bool(value >= threshold),
-    }
+        checks.append(check("not worse than the champion", metric, figure, floor))
+    return verdict(checks)
 
 
 def golden_requests(

@@ -33,12 +33,15 @@ def test_every_example_is_a_good_request(name: str) -> None:
 
 @pytest.mark.parametrize("name", openapi.NUDGE_EXAMPLES)
 def test_every_example_of_a_nudge_is_a_good_request(name: str) -> None:
-    decode_nudge_request(json.dumps(openapi.NUDGE_EXAMPLES[name][1]))
+    example = openapi.NUDGE_EXAMPLES[name][1]
+    assert decode_nudge_request(json.dumps(example)).customer_id == example["customer_id"]
 
 
 @pytest.mark.parametrize("name", openapi.SIMILAR_EXAMPLES)
 def test_every_example_of_look_alikes_is_a_good_request(name: str) -> None:
-    decode_similar_request(json.dumps(openapi.SIMILAR_EXAMPLES[name][1]))
+    example = openapi.SIMILAR_EXAMPLES[name][1]
+    request = decode_similar_request(json.dumps(example))
+    assert all(getattr(request, key) for key in example)
 
 
 def test_every_reference_leads_somewhere() -> None:
