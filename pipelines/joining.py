@@ -13,6 +13,7 @@ import pandas as pd
 
 from training.configuration import parse
 from training.datasets import ids, numbers, read_table, require_columns, times
+from training.errors import DataQualityError
 from training.nudge.joining import Joined, JoiningRules, join
 from training.nudge.tables import CONTEXT
 
@@ -32,13 +33,19 @@ def join_files(
 ) -> Joined:
     """Join two files (CSV or Parquet) and write `nudges.parquet` and `unjoined.parquet` into
     `target`, made if absent. Raises `DataQualityError`."""
-    made = _decisions(read_table(decisions), now=now)
-    given = _rewards(read_table(rewards), now=now)
+    made = _decisions(_table(decisions), now=now)
+    given = _rewards(_table(rewards), now=now)
     joined = join(made, given, rules=rules, now=now)
     target.mkdir(parents=True, exist_ok=True)
     joined.nudges.to_parquet(target / _FILE, index=False)
     joined.unjoined.to_parquet(target / "unjoined.parquet", index=False)
     return joined
+
+
+def _table(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataQualityError(f"{path}: there is no such file")
+    return read_table(path)
 
 
 def _decisions(raw: pd.DataFrame, *, now: datetime) -> pd.DataFrame:

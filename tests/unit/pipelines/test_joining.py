@@ -46,6 +46,8 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     named = files(tmp_path, rewards="event_id,timestamp,rewrd\ne,2026-03-01T12:00:00Z,1\n")
     with pytest.raises(DataQualityError, match="'reward' is missing"):
         join_files(*named, rules=rules_of(), now=NOW, target=tmp_path / "out")
+    with pytest.raises(DataQualityError, match="no such file"):
+        join_files(tmp_path / "x.csv", named[1], rules=rules_of(), now=NOW, target=tmp_path)
     with pytest.raises(ConfigurationError, match="attribution_hours"):
         rules_of(attribution_hours=100.0)
     with pytest.raises(ConfigurationError, match="several"):
