@@ -7,6 +7,7 @@ be held against what the live policy is truly worth.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def tour_nudges(workspace: Workspace, steps: StepTimer, console: Console) -> Tru
     with steps.step("Import a nudge campaign's log, in which chance chose"):
         audience = _import(workspace, console)
     with steps.step("Learn a nudge policy, value it off-policy, gate and release"):
-        run = _train(workspace, console)
+        run = train_to_end(workspace, KIND, nudges.SETTINGS, console)
     with steps.step("Ask the live policy, and hold the estimates against the truth"):
         policy = live_policy(workspace.stage, workspace.tenant)
         _ask(workspace, policy, audience, console)
@@ -81,8 +82,11 @@ def _import(workspace: Workspace, console: Console) -> Audience:
     return audience
 
 
-def _train(workspace: Workspace, console: Console) -> Run:
-    run = workspace.train(KIND, **nudges.SETTINGS)
+def train_to_end(
+    workspace: Workspace, kind: str, settings: Mapping[str, Any], console: Console
+) -> Run:
+    """A run that was released or refused. Raises `RunError` for any other end."""
+    run = workspace.train(kind, **settings)
     console.print(f"  run {run.name}")
     run.wait()
     view = run.view

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from pipelines.commands.decide_similar import render_similar
-from pipelines.demo.nudge_tour import StepTimer
+from pipelines.demo.nudge_tour import StepTimer, train_to_end
 from pipelines.demo.shop import Shop
 from pipelines.errors import RunError
 from pipelines.workspace import Workspace
@@ -45,20 +45,9 @@ def tour_pictures(workspace: Workspace, shop: Shop, steps: StepTimer, console: C
         )
         return
     with steps.step("Learn what the products look like, gate and release"):
-        _train(workspace, console)
+        train_to_end(workspace, KIND, SETTINGS, console)
     with steps.step("Ask what looks alike"):
         _ask(workspace, shop, console)
-
-
-def _train(workspace: Workspace, console: Console) -> None:
-    run = workspace.train(KIND, **SETTINGS)
-    console.print(f"  run {run.name}")
-    run.wait()
-    view = run.view
-    for reason in view.reasons:
-        console.print(f"  {reason}", markup=False)
-    if view.outcome not in ("released", "refused"):
-        raise RunError(f"run {run.name} ended as {view.summary}; nothing new is live")
 
 
 def _ask(workspace: Workspace, shop: Shop, console: Console) -> None:
