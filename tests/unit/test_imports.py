@@ -20,6 +20,8 @@ FOREIGN = {
     "state_machines": {"boto3", "botocore"},
     "pipelines": set(),
 }
+# The consumers of the streams write Parquet; they have a layer for it, and import it late.
+EXEMPT = {"inference/archive.py": {"pyarrow"}}
 
 
 def imported(path: Path) -> set[str]:
@@ -38,7 +40,8 @@ def test_a_room_imports_only_what_it_may(room):
     for path in (ROOT / room).rglob("*.py"):
         found = imported(path)
         assert not (found & set(ROOMS)) - {room} - ROOMS[room], path
-        assert not found & FOREIGN[room], path
+        exempt = EXEMPT.get(str(path.relative_to(ROOT)), set())
+        assert not found & FOREIGN[room] - exempt, path
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,7 @@ def test_a_room_imports_only_what_it_may(room):
         "inference.handlers.nudge",
         "inference.handlers.record_events",
         "inference.handlers.verify_release",
+        "inference.archive",
     ],
 )
 def test_a_lambda_never_reaches_the_training_libraries(module):

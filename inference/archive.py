@@ -1,0 +1,142 @@
+"""The archive: events and decisions as compressed Parquet, by tenant, table and day.
+
+Runs in the Lambdas that consume the streams; pyarrow is imported at the first write, so that
+nobody else has to have it. An object is called after what it holds: a batch that is retried
+overwrites itself. A row may still be in two objects; readers deduplicate by the table's identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import msgspec
+
+from inference.archive_tables import TABLES, ArchiveTable
+from inference.errors import NextbestError
+
+Row = Mapping[str, Any]
+_DECISIONS = "decisions"
+
+
+class ArchiveError(NextbestError):
+    """Rows that do not fit the table they are for; says table, row, column and value."""
+
+
+def folder_of(tenant: str, table: str) -> str:
+    """The prefix of a table's objects, without the day. Raises `ArchiveError` for no table."""
+    _table(table)
+    if table == _DECISIONS:
+        return f"tenants/{tenant}/{_DECISIONS}"
+    return f"tenants/{tenant}/events/{table}"
+
+
+@dataclass
+class Archive:
+    """`s3` is a boto3 client."""
+
+    bucket: str
+    s3: Any = field(kw_only=True)
+
+    def write(self, tenant: str, table: str, rows: Sequence[Row], *, source: str) -> list[str]:
+        """Write rows, an object for each day of their times; the keys, in the days' order.
+
+        The order of `rows` does not matter. `source` says where they came from (a shard, a queue)
+        and is kept as the object's metadata. Raises `ArchiveError` before anything is written.
+        """
+        folder = folder_of(tenant, table)
+        objects = {
+            f"{folder}/day={day}/{_digest(found)}.parquet": parquet(found, table=table)
+            for day, found in sorted(_by_day(rows, table=table).items())
+        }
+        for key, content in objects.items():
+            metadata = {"source": source}
+            self.s3.put_object(Bucket=self.bucket, Key=key, Body=content, Metadata=metadata)
+        return list(objects)
+
+
+def parquet(rows: Sequence[Row], *, table: str) -> bytes:
+    """Rows as zstd Parquet with the table's schema. Raises `ArchiveError`."""
+    import pyarrow as pa
+    from pyarrow import parquet as files
+
+    try:
+        content = pa.Table.from_pylist([dict(row) for row in rows], schema=_schema(table))
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ArchiveError(f"{table}: a value does not fit its column: {error}") from error
+    sink = io.BytesIO()
+    files.write_table(content, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _table(name: str) -> ArchiveTable:
+    if name not in TABLES:
+        raise ArchiveError(f"{name!r} is no table of the archive; expected {', '.join(TABLES)}")
+    return TABLES[name]
+
+
+def _schema(name: str) -> Any:
+    import pyarrow as pa
+
+    kinds = {
+        "text": pa.string(),
+        "number": pa.float64(),
+        "flag": pa.bool_(),
+        "time": pa.timestamp("us", tz="UTC"),
+    }
+
+    def kind_of(kind: str | Mapping[str, str]) -> Any:
+        if isinstance(kind, str):
+            return kinds[kind]
+        return pa.list_(pa.struct([(column, kinds[inner]) for column, inner in kind.items()]))
+
+    return pa.schema([(column, kind_of(kind)) for column, kind in _table(name).columns.items()])
+
+
+def _by_day(rows: Sequence[Row], *, table: str) -> dict[date, list[Row]]:
+    """Rows by the UTC day of their time, each day's in an order of their own."""
+    days: dict[date, list[Row]] = {}
+    for number, row in enumerate(rows):
+        days.setdefault(_day(row, number, table=table), []).append(row)
+    return {day: sorted(found, key=_bytes) for day, found in days.items()}
+
+
+def _day(row: Row, number: int, *, table: str) -> date:
+    """The day a row belongs to. Raises `ArchiveError` for a row that is not of the table."""
+    kind = _table(table)
+    where = f"{table}: row {number}"
+    for column, wanted in kind.columns.items():
+        unknown = _unknown_inner(row.get(column), wanted)
+        if unknown:
+            raise ArchiveError(f"{where}: {column} has no {', '.join(unknown)}")
+    if unknown := sorted(set(row) - set(kind.columns)):
+        raise ArchiveError(
+            f"{where}: no column {', '.join(unknown)}; has {', '.join(kind.columns)}"
+        )
+    if not row.get(kind.identity):
+        raise ArchiveError(
+            f"{where}: expected an id as {kind.identity}, not {row.get(kind.identity)!r}"
+        )
+    time = row.get(kind.time)
+    if not isinstance(time, datetime) or time.tzinfo is None:
+        raise ArchiveError(f"{where}: {kind.time} is {time!r}; expected a datetime with a zone")
+    return time.astimezone(UTC).date()
+
+
+def _unknown_inner(value: Any, wanted: str | Mapping[str, str]) -> list[str]:
+    """Fields of a nested value that its column does not have; Arrow would drop them silently."""
+    if isinstance(wanted, str):
+        return []
+    return sorted({name for inner in value or () for name in inner} - set(wanted))
+
+
+def _bytes(row: Row) -> bytes:
+    return msgspec.json.encode(row, order="deterministic")
+
+
+def _digest(rows: Sequence[Row]) -> str:
+    return hashlib.sha256(b"\n".join(map(_bytes, rows))).hexdigest()[:32]
