@@ -2,7 +2,8 @@
 they arrive, nor how they are batched changes it. Runs in a Lambda; called by `record-events`.
 
 Interactions are the newest `MAX_INTERACTIONS` by time and event id. Consents and attributes are
-registers that the newest event wins (Shapiro et al. 2011, "Conflict-free replicated data types").
+registers that the newest event wins (Shapiro et al. 2011, "Conflict-free replicated data types");
+so is when each action last converted the customer, of the newest `MAX_CONVERSIONS` actions.
 An erasure drops what happened up to its time, and what of it still arrives later.
 """
 
@@ -13,14 +14,23 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from inference.event_contracts import AnyEvent, Attributes, Consent, Erasure, Interaction
+from inference.event_contracts import (
+    Attributes,
+    Consent,
+    CustomerEvent,
+    Erasure,
+    Interaction,
+    OfCustomer,
+    Reward,
+)
 from inference.guardrail_rules import aware
-from inference.profiles import Profile, Seen, Stamp, Stored
+from inference.profiles import Conversion, Profile, Seen, Stamp, Stored
 
 MAX_INTERACTIONS = 200
+MAX_CONVERSIONS = 100
 
 
-def merged(stored: Stored, events: Iterable[AnyEvent]) -> Stored:
+def merged(stored: Stored, events: Iterable[OfCustomer]) -> Stored:
     """The next revision, with the events; the same revision where they change nothing."""
     found = stored
     for event in events:
@@ -31,12 +41,14 @@ def merged(stored: Stored, events: Iterable[AnyEvent]) -> Stored:
     return msgspec.structs.replace(found, revision=stored.revision + 1)
 
 
-def _with(stored: Stored, event: AnyEvent) -> Stored:
+def _with(stored: Stored, event: OfCustomer) -> Stored:
     at = event.timestamp.astimezone(UTC)
     match event:
         case Interaction():
             seen = Seen(at, event.event_id, event.product_id, event.event)
             return msgspec.structs.replace(stored, interactions=_newest(stored, seen))
+        case Reward():
+            return _converted(stored, Conversion(at, event.action)) if event.reward > 0 else stored
         case Consent():
             return _registered(stored, "consents", event.channel, event.granted, event)
         case Attributes():
@@ -58,7 +70,23 @@ def _rank(seen: Seen) -> tuple[datetime, str, str, str]:
     return seen.at, seen.event_id, seen.product_id, seen.event
 
 
-def _registered(stored: Stored, part: str, name: str, value: object, event: AnyEvent) -> Stored:
+def _converted(stored: Stored, conversion: Conversion) -> Stored:
+    """With the conversion, if it is its action's last."""
+    last = {known.action: known for known in stored.profile.conversions}
+    known = last.get(conversion.action, conversion)
+    last[conversion.action] = max(known, conversion, key=_when)
+    found = sorted(last.values(), key=_when)[-MAX_CONVERSIONS:]
+    profile = msgspec.structs.replace(stored.profile, conversions=found)
+    return msgspec.structs.replace(stored, profile=profile)
+
+
+def _when(conversion: Conversion) -> tuple[datetime, str]:
+    return aware(conversion.at), conversion.action or ""
+
+
+def _registered(
+    stored: Stored, part: str, name: str, value: object, event: CustomerEvent
+) -> Stored:
     """With the value, unless a newer event set it."""
     key, stamp = f"{part}:{name}", Stamp(event.timestamp.astimezone(UTC), event.event_id)
     known = stored.stamps.get(key)

@@ -6,6 +6,7 @@ Strict like every contract of ours: an unknown field, a wrong type or a value ou
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -14,51 +15,87 @@ from msgspec import Meta
 
 from inference.contracts import Identifier, decode
 from inference.errors import BadRequestError
-from inference.guardrail_rules import Name, Plain
+from inference.guardrail_rules import Name, Plain, as_utc
 
 MAX_AHEAD = timedelta(minutes=5)
 MAX_ATTRIBUTES = 50
 Tenant = Annotated[str, Meta(pattern=r"^[a-z](?:[a-z0-9]|-(?=[a-z0-9])){0,19}$")]
 AwareTime = Annotated[datetime, Meta(tz=True)]
+ProductValue = Plain | list[Name] | None
+_OWN_FIELDS = frozenset({"product_id", "available", "price"})
 
 
 class Event(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type"
 ):
-    """What every event says: which it is, whose, of whom, and when it happened."""
+    """What every event says: which it is, whose, and when it happened."""
 
     schema_version: Literal[1]
     event_id: Identifier
     tenant: Tenant
-    customer_id: Identifier
     timestamp: AwareTime
 
 
-class Interaction(Event, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="interaction"):
+class CustomerEvent(Event, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An event that belongs in a customer's profile."""
+
+    customer_id: Identifier
+
+
+class Interaction(
+    CustomerEvent, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="interaction"
+):
     """The customer did something with a product; `event` is the tenant's own word for it."""
 
     product_id: Identifier
     event: Identifier
+    value: float | None = None
+    quantity: float | None = None
+    session_id: Identifier | None = None
 
 
-class Consent(Event, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="consent"):
+class Reward(Event, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="reward"):
+    """What a nudge brought, of the decision or else of the customer's last one. `value` is its
+    worth in money. More than 0 is a conversion of the customer, where one is named."""
+
+    reward: float
+    value: float | None = None
+    decision_id: Identifier | None = None
+    customer_id: Identifier | None = None
+    action: Name | None = None
+
+
+class Consent(CustomerEvent, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="consent"):
     """All the customer now grants on a channel: yes or no, or by purpose."""
 
     channel: Name
     granted: bool | Annotated[dict[Name, bool], Meta(max_length=MAX_ATTRIBUTES)]
 
 
-class Attributes(Event, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="customer"):
+class Attributes(
+    CustomerEvent, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="customer"
+):
     """Attributes of the customer that changed; the others stay. null takes one back."""
 
     attributes: Annotated[dict[Name, Plain | None], Meta(min_length=1, max_length=MAX_ATTRIBUTES)]
 
 
-class Erasure(Event, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="erasure"):
+class Erasure(CustomerEvent, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="erasure"):
     """The customer is to be forgotten: all that happened up to then, whenever it arrives."""
 
 
-AnyEvent = Interaction | Consent | Attributes | Erasure
+class ProductChange(Event, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="product"):
+    """What changed of a product; the rest stays. Decisions honour `available` and `price` at once,
+    `attributes` with the next training."""
+
+    product_id: Identifier
+    available: bool | None = None
+    price: Annotated[float, Meta(ge=0)] | None = None
+    attributes: Annotated[dict[Name, ProductValue], Meta(max_length=MAX_ATTRIBUTES)] = {}
+
+
+AnyEvent = Interaction | Reward | Consent | Attributes | Erasure | ProductChange
+OfCustomer = Interaction | Reward | Consent | Attributes | Erasure
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
@@ -66,10 +103,41 @@ def decode_event(record: Any, *, now: datetime) -> AnyEvent:
     """An event from JSON bytes, text or plain values. Raises `BadRequestError`, also for a time
     more than `MAX_AHEAD` after `now`: it would outlive every later change."""
     found = decode(record, _decoder)
-    if found.timestamp > now + MAX_AHEAD:
+    _check_time(found.timestamp, now=now)
+    _check_numbers(found)
+    match found:
+        case Reward(decision_id=None, customer_id=None):
+            raise BadRequestError("a reward needs decision_id or customer_id")
+        case ProductChange():
+            _check_product(found)
+    return found
+
+
+def _check_time(timestamp: datetime, *, now: datetime) -> None:
+    try:
+        ahead = as_utc(timestamp) > now + MAX_AHEAD
+    except ValueError as error:
+        raise BadRequestError(str(error), path="$.timestamp") from error
+    if ahead:
         raise BadRequestError(
-            f"{found.timestamp.isoformat()} is more than {MAX_AHEAD} ahead of {now.isoformat()}; "
+            f"{timestamp.isoformat()} is more than {MAX_AHEAD} ahead of {now.isoformat()}; "
             "expected when it happened, in UTC",
             path="$.timestamp",
         )
-    return found
+
+
+def _check_numbers(event: AnyEvent) -> None:
+    """JSON has no NaN and no infinity, but plain values may."""
+    for name in ("value", "quantity", "reward", "price"):
+        number = getattr(event, name, None)
+        if number is not None and not math.isfinite(number):
+            raise BadRequestError(f"expected a finite number, not {number}", path=f"$.{name}")
+
+
+def _check_product(event: ProductChange) -> None:
+    if event.available is None and event.price is None and not event.attributes:
+        raise BadRequestError("a product needs available, price or attributes")
+    for name in _OWN_FIELDS.intersection(event.attributes):
+        raise BadRequestError(
+            f"belongs beside the attributes, as the field {name}", path=f"$.attributes.{name}"
+        )

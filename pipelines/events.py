@@ -100,11 +100,12 @@ def _put_all(
 
 
 def _partition(record: bytes) -> str:
-    """A customer's events share a shard; what has no customer goes anywhere."""
+    """A customer's events share a shard, and a product's; what is unreadable goes anywhere."""
     try:
         event = json.loads(record)
-        return f"{event['tenant']}#{event['customer_id']}"[:256]
-    except (ValueError, KeyError, TypeError):
+        whose = (event.get(name) for name in ("customer_id", "product_id", "decision_id"))
+        return f"{event['tenant']}#{next(filter(None, whose))}"[:256]
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
         return "unreadable"
 
 

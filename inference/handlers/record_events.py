@@ -20,7 +20,7 @@ import msgspec
 from inference.customer_events import merged
 from inference.dynamo_profiles import DynamoProfiles
 from inference.errors import BadRequestError
-from inference.event_contracts import AnyEvent, decode_event
+from inference.event_contracts import AnyEvent, OfCustomer, ProductChange, decode_event
 from inference.profiles import (
     ProfileChangedError,
     ProfileFullError,
@@ -57,22 +57,25 @@ class Recorder:
 
     def record(self, records: Iterable[bytes], *, now: datetime) -> None:
         """Bring records into the profiles. Raises `ProfileStoreError`: all are to come again."""
-        batches: dict[tuple[str, str], list[tuple[bytes, AnyEvent]]] = {}
-        for raw in records:
-            try:
-                event = decode_event(raw, now=now)
-            except BadRequestError as error:
-                self.bury(_letter(raw, str(error), path=error.path, now=now))
-                continue
-            batches.setdefault((event.tenant, event.customer_id), []).append((raw, event))
-        for (tenant, customer_id), batch in batches.items():
+        events = self._good(records, now=now)
+        for (tenant, customer_id), batch in _by_customer(events).items():
             try:
                 self._merge(tenant, customer_id, [event for _, event in batch])
             except ProfileFullError as error:
                 for raw, _ in batch:
                     self.bury(_letter(raw, str(error), path="$", now=now))
 
-    def _merge(self, tenant: str, customer_id: str, events: list[AnyEvent]) -> None:
+    def _good(self, records: Iterable[bytes], *, now: datetime) -> list[tuple[bytes, AnyEvent]]:
+        """Records with their events; those that are none are buried."""
+        good = []
+        for raw in records:
+            try:
+                good.append((raw, decode_event(raw, now=now)))
+            except BadRequestError as error:
+                self.bury(_letter(raw, str(error), path=error.path, now=now))
+        return good
+
+    def _merge(self, tenant: str, customer_id: str, events: list[OfCustomer]) -> None:
         """Read, merge, write what was read; again where somebody else was faster."""
         profiles = self.profiles(tenant)
         for _ in range(_ATTEMPTS):
@@ -86,6 +89,17 @@ class Recorder:
             except ProfileChangedError:
                 continue
         raise ProfileStoreError(f"a profile was written {_ATTEMPTS} times while events came in")
+
+
+def _by_customer(
+    events: Iterable[tuple[bytes, AnyEvent]],
+) -> dict[tuple[str, str], list[tuple[bytes, OfCustomer]]]:
+    """What belongs in profiles, by tenant and customer; a reward may name no customer."""
+    found: dict[tuple[str, str], list[tuple[bytes, OfCustomer]]] = {}
+    for raw, event in events:
+        if not isinstance(event, ProductChange) and event.customer_id is not None:
+            found.setdefault((event.tenant, event.customer_id), []).append((raw, event))
+    return found
 
 
 def _letter(raw: bytes, error: str, *, path: str, now: datetime) -> DeadLetter:

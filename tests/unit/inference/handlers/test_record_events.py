@@ -10,13 +10,15 @@ import pytest
 
 from inference.handlers.next_best_product import Service
 from inference.handlers.record_events import DeadLetter, Recorder
+from inference.nudge import Nudge
+from inference.nudge_service import NudgeService
 from inference.profiles import (
     ProfileChangedError,
     ProfileFullError,
     ProfileStoreError,
     Stored,
 )
-from tests.unit.inference import small_model
+from tests.unit.inference import small_model, small_policy
 
 NOW = small_model.NOW
 SEEN = {"product_id": "dates", "event": "view", "timestamp": NOW.isoformat()}
@@ -90,6 +92,19 @@ def test_a_table_that_does_not_answer_fails_the_batch_but_a_full_profile_does_no
     assert [letter.error for letter in buried] == ["too large"]
 
 
+def test_a_reward_without_a_customer_and_a_product_are_in_no_profile() -> None:
+    table = Table()
+    head = {"schema_version": 1, "event_id": "e", "tenant": "acme", "timestamp": NOW.isoformat()}
+    others = [
+        {"type": "reward", "decision_id": "d-1", "reward": 1.0},
+        {"type": "reward", "customer_id": "c-1", "reward": 1.0, "action": "mail"},
+        {"type": "product", "product_id": "dates", "available": False},
+    ]
+    assert record(table, *(json.dumps({**head, **other}).encode() for other in others)) == []
+    assert list(table.stored) == ["c-1"]
+    assert [known.action for known in table.read("c-1").profile.conversions] == ["mail"]
+
+
 def ask(table: Table | None, **request: Any) -> dict[str, Any]:
     service = Service(small_model.recommender(), "acme", "run-1", "7", profiles=table)
     return service.answer({"limit": 1, **request}, now=NOW, decision_id="d-1")
@@ -102,6 +117,25 @@ def test_a_view_changes_the_customers_next_answer() -> None:
     after = ask(table, customer_id="c-1")["products"]
     assert after == ask(None, history=[SEEN])["products"]
     assert after != before
+
+
+def test_a_reward_cools_its_action_down() -> None:
+    actions = [{"action": "banner", "cooldown_days": 1}, {"action": "none"}]
+    policy = small_policy.policy(actions=actions, coefficients=small_policy.COEFFICIENTS[1:])
+    table, request = Table(), {"customer_id": "c-1", "context": {"age": 30}}
+    service = NudgeService(Nudge(policy, tenant="acme"), "run-1", "7", profiles=table)
+
+    def excluded(number: int) -> list[tuple[str, str]]:
+        found = service.answer(
+            {**request, "now": NOW.isoformat()}, now=NOW, decision_id=f"d-{number}"
+        )
+        return [(left["action"], left["rule"]) for left in found["excluded"]]
+
+    assert excluded(1) == []
+    event = {"type": "reward", "customer_id": "c-1", "action": "banner", "reward": 0.5}
+    head = {"schema_version": 1, "event_id": "e", "tenant": "acme", "timestamp": NOW.isoformat()}
+    record(table, json.dumps({**head, **event}).encode())
+    assert excluded(2) == [("banner", "cooldown")]
 
 
 def test_a_history_in_the_request_wins_and_a_replay_is_of_the_request_alone() -> None:
