@@ -110,8 +110,8 @@ def _ours(root: Path, prepared: Prepared, settings: dict[str, str], *, name: str
     images, labels = _held_out(prepared)
     found = []
     for model, path in (
-        ("image-model int8", job.model / MODEL),
-        ("image-model float", root / FLOAT_MODEL),
+        ("nextbest", job.model / MODEL),
+        ("nextbest, float32", root / FLOAT_MODEL),
     ):
         seen = ImageNetwork.open(path).see(images)
         codes = seen.probabilities[:, : len(prepared.classes)].argmax(1)

@@ -22,8 +22,8 @@ def test_it_measures_a_folder_beside_its_peers(tmp_path, monkeypatch):
     image.main()
     rows = json.loads((tmp_path / "rows.json").read_text())
     assert [row["model"] for row in rows] == [
-        "image-model int8",
-        "image-model float",
+        "nextbest",
+        "nextbest, float32",
         "PCA + 5 neighbours",
         "PCA + logistic",
         "extra trees",
