@@ -1,8 +1,16 @@
 """The archive: events and decisions as compressed Parquet, by tenant, table and day.
 
+    tenants/<tenant>/events/<table>/day=YYYY-MM-DD/<digest>.parquet
+    tenants/<tenant>/decisions/day=YYYY-MM-DD/<digest>.parquet
+
+The day is the UTC day of a row's own time: a late event makes a new object of an old day. An object
+is called after what it holds, so that a batch that is retried overwrites itself; its bytes never
+change. A row may still be in two objects, and an event in two rows: readers deduplicate by the
+table's identity (`inference.archive_tables`). An object is of one table's schema, columns that
+nobody filled included.
+
 Runs in the Lambdas that consume the streams; pyarrow is imported at the first write, so that
-nobody else has to have it. An object is called after what it holds: a batch that is retried
-overwrites itself. A row may still be in two objects; readers deduplicate by the table's identity.
+nobody else has to have it.
 """
 
 from __future__ import annotations

@@ -52,10 +52,19 @@ TABLES: Mapping[str, ArchiveTable] = {
             "value": "number",
         }
     ),
+    # `granted` is JSON: true, false, or true and false by purpose.
     "consents": ArchiveTable(
-        {**_EVENT, "customer_id": "text", "channel": "text", "granted": "flag"}
+        {**_EVENT, "customer_id": "text", "channel": "text", "granted": "text"}
     ),
-    "products": ArchiveTable({**_EVENT, "product_id": "text", "attributes": "text"}),
+    "products": ArchiveTable(
+        {
+            **_EVENT,
+            "product_id": "text",
+            "available": "flag",
+            "price": "number",
+            "attributes": "text",
+        }
+    ),
     "customers": ArchiveTable({**_EVENT, "customer_id": "text", "attributes": "text"}),
     "erasures": ArchiveTable({**_EVENT, "customer_id": "text"}),
     "decisions": ArchiveTable(

@@ -26,7 +26,7 @@ from pipelines.errors import DeployError
 
 ROOT = Path(__file__).resolve().parent.parent
 LAMBDA_DISTRIBUTIONS = ("numpy", "msgspec", "boto3", "tzdata")
-DEPENDENCIES, IMAGES = "dependencies", "images"
+DEPENDENCIES, ARCHIVE, IMAGES = "dependencies", "archive", "images"
 JOB_DISTRIBUTIONS = (
     "numpy",
     "msgspec",
@@ -45,6 +45,11 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 # Of onnxruntime only what runs a graph: the library besides the extension is for other languages.
 _ONNXRUNTIME = re.compile(
     r"python/onnxruntime/(transformers|tools|quantization|datasets|backend|capi/libonnxruntime\.so)"
+)
+# Of pyarrow only what `pyarrow.parquet` loads; its libraries are linked to each other.
+_PYARROW = re.compile(
+    r"python/pyarrow/(?!(.*\.py|(lib|_compute|_fs|_parquet)\.[^/]*(so|pyd)|lib(arrow|parquet)"
+    r"(_acero|_compute|_dataset|_python|_substrait)?(\.so\.\d+|\.\d+\.dylib))$)"
 )
 # Services that a Lambda of ours calls; botocore carries the descriptions of all 400.
 SERVICES = ("dynamodb", "firehose", "kinesis", "lambda", "s3", "sqs", "sts")
@@ -139,9 +144,11 @@ def closure(distributions: Iterable[str]) -> list[str]:
 def layer_distributions(layer: str) -> list[str]:
     """What a layer holds. A new layer is a line here and a resource in `stacks/machines.yaml`.
 
-    `images` goes on top of `dependencies`, without what onnxruntime requires besides numpy:
-    protobuf and flatbuffers are not needed to run a graph.
+    The others go on top of `dependencies`; `images` without what onnxruntime requires besides
+    numpy: protobuf and flatbuffers are not needed to run a graph.
     """
+    if layer == ARCHIVE:
+        return ["pyarrow"]
     if layer == IMAGES:
         return ["onnxruntime", "pillow"]
     return closure(LAMBDA_DISTRIBUTIONS)
@@ -236,7 +243,7 @@ def _tree(folder: Path) -> dict[str, bytes]:
 
 def _is_needed(name: str) -> bool:
     """Whether a file of a layer is ever read: no tests, and of botocore only our services."""
-    if _TRIMMED.search(name) or _ONNXRUNTIME.match(name):
+    if _TRIMMED.search(name) or _ONNXRUNTIME.match(name) or _PYARROW.match(name):
         return False
     service = _BOTOCORE_DATA.match(name)
     return service is None or service["name"] in SERVICES
@@ -244,7 +251,7 @@ def _is_needed(name: str) -> bool:
 
 def _zip(files: Mapping[str, bytes]) -> Package:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
         for name, content in sorted(files.items()):
             info = zipfile.ZipInfo(name, _EPOCH)
             info.external_attr = 0o644 << 16

@@ -1,8 +1,9 @@
-"""The `record-events` Lambda: events from the stage's stream into the customers' profiles.
+"""The `record-events` Lambda: events from the stage's stream into the archive and the profiles.
 
 Called by Lambda's event source mapping with a batch of Kinesis records, each at least once. What
 breaks its contract goes to the dead-letter queue with its error; the rest of the batch lands. A
-table or queue that does not answer fails the batch, which comes again: events are idempotent.
+bucket, table or queue that does not answer fails the batch, which comes again: events are
+idempotent. The archive is first, so that nothing is in a profile and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ from __future__ import annotations
 import base64
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
 
+from inference.archive import Archive, Row
 from inference.customer_events import merged
 from inference.dynamo_profiles import DynamoProfiles
 from inference.errors import BadRequestError
 from inference.event_contracts import AnyEvent, OfCustomer, ProductChange, decode_event
+from inference.event_rows import rows_of
 from inference.profiles import (
     ProfileChangedError,
     ProfileFullError,
@@ -39,6 +42,12 @@ class WritableProfiles(Protocol):
     def write(self, customer_id: str, seen: Stored, new: Stored) -> None: ...
 
 
+class EventArchive(Protocol):
+    """Where events are kept; `inference.archive` says what is raised."""
+
+    def write(self, tenant: str, table: str, rows: Sequence[Row], *, source: str) -> list[str]: ...
+
+
 class DeadLetter(msgspec.Struct, frozen=True):
     """A record that can never land as it is: when it was refused, why, and its bytes in base64."""
 
@@ -50,14 +59,18 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Recorder:
-    """Profiles by tenant, and where dead letters go."""
+    """The archive, profiles by tenant, and where dead letters go."""
 
+    archive: EventArchive
     profiles: Callable[[str], WritableProfiles]
     bury: Callable[[DeadLetter], None]
 
-    def record(self, records: Iterable[bytes], *, now: datetime) -> None:
-        """Bring records into the profiles. Raises `ProfileStoreError`: all are to come again."""
+    def record(self, records: Iterable[bytes], *, now: datetime, source: str) -> None:
+        """Bring records of a shard, `source`, into the archive and the profiles. Raises
+        `ProfileStoreError`, or what S3 does: all are to come again."""
         events = self._good(records, now=now)
+        for (tenant, table), rows in rows_of(event for _, event in events).items():
+            self.archive.write(tenant, table, rows, source=source)
         for (tenant, customer_id), batch in _by_customer(events).items():
             try:
                 self._merge(tenant, customer_id, [event for _, event in batch])
@@ -108,7 +121,7 @@ def _letter(raw: bytes, error: str, *, path: str, now: datetime) -> DeadLetter:
 
 @functools.cache
 def recorder() -> Recorder:
-    """The recorder of this process, on the table and queue of its environment."""
+    """The recorder of this process, on the bucket, table and queue of its environment."""
     import boto3
 
     sqs, queue = boto3.client("sqs"), os.environ["NEXTBEST_DEAD_LETTERS"]
@@ -117,10 +130,15 @@ def recorder() -> Recorder:
     def bury(letter: DeadLetter) -> None:
         sqs.send_message(QueueUrl=queue, MessageBody=msgspec.json.encode(letter).decode())
 
-    return Recorder(lambda tenant: DynamoProfiles(table, tenant, client=dynamodb), bury)
+    return Recorder(
+        archive=Archive(os.environ["NEXTBEST_BUCKET"], s3=boto3.client("s3")),
+        profiles=lambda tenant: DynamoProfiles(table, tenant, client=dynamodb),
+        bury=bury,
+    )
 
 
 def handler(event: dict[str, Any], context: Any) -> None:
     """Record a batch of a Kinesis event source mapping."""
     records = [base64.b64decode(found["kinesis"]["data"]) for found in event["Records"]]
-    recorder().record(records, now=datetime.now(UTC))
+    shard = str(event["Records"][0]["eventID"]).split(":")[0]
+    recorder().record(records, now=datetime.now(UTC), source=shard)

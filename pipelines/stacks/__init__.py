@@ -57,16 +57,18 @@ def material(stage: Stage) -> Material:
 
     code, source = packages.lambda_code(), packages.training_source()
     image_source = packages.training_source(packages.IMAGE_JOB_DISTRIBUTIONS)
-    layer, images = _layer(stage, packages.DEPENDENCIES), _images_layer(stage)
+    layer, archive = _layer(stage, packages.DEPENDENCIES), _layer(stage, packages.ARCHIVE)
+    images = _images_layer(stage)
     prefix, image_prefix = (f"code/training/{s.digest}" for s in (source, image_source))
     definitions = {name: as_json(body).encode() for name, body in machines().items()}
     keys = {name: f"code/machines/{name}-{_digest(b)}.json" for name, b in definitions.items()}
-    code_key, layer_key = f"code/lambda/{code.digest}.zip", f"code/layer/{layer.digest}.zip"
-    images_key = f"code/layer/{images.digest}.zip" if images else ""
+    code_key, layer_key = f"code/lambda/{code.digest}.zip", _layer_key(layer)
+    archive_key, images_key = _layer_key(archive), _layer_key(images) if images else ""
     uploads = [
         Upload(NONE_KEY, b"{}"),
         Upload(code_key, code.content),
         Upload(layer_key, layer.content),
+        Upload(archive_key, archive.content),
         *([Upload(images_key, images.content)] if images else []),
         *_source_uploads(prefix, source),
         *_source_uploads(image_prefix, image_source),
@@ -82,6 +84,7 @@ def material(stage: Stage) -> Material:
     machine_parameters = {
         **shared,
         "LayerKey": layer_key,
+        "ArchiveLayerKey": archive_key,
         "ImagesLayerKey": images_key,
         "SourcePrefix": prefix,
         "ImageSourcePrefix": image_prefix,
@@ -108,6 +111,10 @@ def _source_uploads(prefix: str, source: packages.Package) -> list[Upload]:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _layer_key(layer: packages.Package) -> str:
+    return f"code/layer/{layer.digest}.zip"
 
 
 def _images_layer(stage: Stage) -> packages.Package | None:
@@ -239,8 +246,9 @@ def _foundation(stage: Stage) -> dict[str, str]:
 
 
 def _events(stage: Stage, built: Material) -> dict[str, str]:
-    layer = outputs(stage, stage.machines_stack)["LayerArn"]
-    return {**built.shared, "LayerArn": layer, "ProfilesName": stage.profiles_table}
+    known = outputs(stage, stage.machines_stack)
+    layers = {"LayerArn": known["LayerArn"], "ArchiveLayerArn": known.get("ArchiveLayerArn", "")}
+    return {**built.shared, **layers, "ProfilesName": stage.profiles_table}
 
 
 def _tags(stage: Stage) -> dict[str, str]:

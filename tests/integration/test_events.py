@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 import uuid
@@ -9,6 +10,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from pyarrow import parquet
+
+from inference.archive import folder_of
 from inference.dynamo_profiles import DynamoProfiles
 from pipelines import events
 from pipelines.stage import Stage
@@ -42,6 +46,28 @@ def eventually(condition: Callable[[], Any]) -> Any:
 
 def profiles(stage: Stage) -> DynamoProfiles:
     return DynamoProfiles(stage.profiles_table, "acme", client=stage.client("dynamodb"))
+
+
+def archived(stage: Stage, table: str) -> list[dict[str, Any]]:
+    """The rows of a table, as often as they are there, each with its object's `key`."""
+    s3, prefix = stage.client("s3"), folder_of("acme", table)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=stage.bucket, Prefix=prefix)
+    found = []
+    for item in (item for page in pages for item in page.get("Contents", [])):
+        body = s3.get_object(Bucket=stage.bucket, Key=item["Key"])["Body"].read()
+        rows = parquet.read_table(io.BytesIO(body)).to_pylist()
+        found += [{**row, "key": item["Key"]} for row in rows]
+    return found
+
+
+def test_what_is_recorded_is_archived_by_its_own_day(deployed_stage: Stage) -> None:
+    late = view("c-late", timestamp="2026-01-02T23:30:00-01:00")
+    assert events.put(deployed_stage, [late, view("c-today")])[0] == 2
+    known = profiles(deployed_stage)
+    eventually(lambda: all(known.read(name).interactions for name in ("c-late", "c-today")))
+    keys = {row["customer_id"]: row["key"] for row in archived(deployed_stage, "interactions")}
+    assert "/day=2026-01-03/" in keys["c-late"]
+    assert f"/day={datetime.now(UTC):%Y-%m-%d}/" in keys["c-today"]
 
 
 def test_an_event_put_is_soon_in_the_profile(deployed_stage: Stage) -> None:

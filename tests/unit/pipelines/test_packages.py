@@ -39,10 +39,11 @@ def build(folder, layer):
 @pytest.fixture(scope="module")
 def layer_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("layer")
-    layers = [build(folder, packages.DEPENDENCIES)]
+    layers = [build(folder, packages.DEPENDENCIES), build(folder, packages.ARCHIVE)]
+    assert layers[1].unzipped_bytes < 110 * 2**20
     if packages.is_installed(packages.IMAGES):
         layers.append(build(folder, packages.IMAGES))
-        assert layers[1].unzipped_bytes < 70 * 2**20
+        assert layers[2].unzipped_bytes < 70 * 2**20
     assert sum(layer.unzipped_bytes for layer in layers) < packages.UNZIPPED_LIMIT_BYTES
     for package in (*layers, packages.lambda_code()):
         with zipfile.ZipFile(io.BytesIO(package.content)) as archive:
@@ -61,6 +62,19 @@ def test_a_handler_imports_with_only_zip_and_layer(layer_folder, handler):
         f"import inference.handlers.{handler} as h, boto3; boto3.client('s3', 'us-east-1'); "
         f"assert h.__file__.startswith({str(layer_folder)!r}); "
         "import numpy; assert numpy.__file__.startswith(sys.path[1])"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_archive_is_written_with_only_zip_and_layers(layer_folder):
+    code = (
+        f"import sys; sys.path = [{str(layer_folder)!r}, {str(layer_folder / 'python')!r}, "
+        "*[p for p in sys.path if 'site-packages' not in p]]; "
+        "from datetime import UTC, datetime; from inference.archive import parquet; "
+        "row = {'event_id': 'e', 'timestamp': datetime.now(UTC)}; "
+        "assert parquet([row], table='erasures').startswith(b'PAR1'); "
+        "import pyarrow; assert pyarrow.__file__.startswith(sys.path[1])"
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

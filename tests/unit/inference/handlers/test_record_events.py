@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from inference.archive import Row, parquet
 from inference.handlers.next_best_product import Service
 from inference.handlers.record_events import DeadLetter, Recorder
 from inference.nudge import Nudge
@@ -46,15 +48,31 @@ class Table:
         raise AssertionError("no decision of this test counts")
 
 
+class Bucket:
+    """Rows by tenant and table, as often as they were written."""
+
+    def __init__(self, *, error: Exception | None = None) -> None:
+        self.rows: dict[tuple[str, str], list[Row]] = {}
+        self._error = error
+
+    def write(self, tenant: str, table: str, rows: Sequence[Row], *, source: str) -> list[str]:
+        if self._error:
+            raise self._error
+        parquet(rows, table=table)
+        self.rows.setdefault((tenant, table), []).extend(rows)
+        return [source]
+
+
 def view(product_id: str, *, customer_id: str = "c-1", event_id: str = "e-1") -> bytes:
     head = {"schema_version": 1, "event_id": event_id, "tenant": "acme", "type": "interaction"}
     fields = {"customer_id": customer_id, "product_id": product_id, "event": "view"}
     return json.dumps({**head, **fields, "timestamp": NOW.isoformat()}).encode()
 
 
-def record(table: Table, *records: bytes) -> list[DeadLetter]:
+def record(table: Table, *records: bytes, bucket: Bucket | None = None) -> list[DeadLetter]:
     buried: list[DeadLetter] = []
-    Recorder(lambda tenant: table, buried.append).record(records, now=NOW)
+    recorder = Recorder(bucket or Bucket(), lambda tenant: table, buried.append)
+    recorder.record(records, now=NOW, source="shard-0")
     return buried
 
 
@@ -67,6 +85,26 @@ def test_a_bad_record_is_a_dead_letter_and_the_others_land() -> None:
         ("$.event", bad),
     ]
     assert {name: len(s.interactions) for name, s in table.stored.items()} == {"c-1": 1, "c-2": 1}
+
+
+def test_what_is_accepted_is_archived_under_its_tenant_and_what_is_not_is_not() -> None:
+    bucket = Bucket()
+    other = view("eggs", event_id="e-2").replace(b'"acme"', b'"zoo"')
+    record(Table(), view("dates"), b"{", other, bucket=bucket)
+    [kept], [others] = bucket.rows[("acme", "interactions")], bucket.rows[("zoo", "interactions")]
+    assert (kept["event_id"], kept["product_id"], kept["timestamp"]) == ("e-1", "dates", NOW)
+    assert (others["event_id"], others["product_id"]) == ("e-2", "eggs")
+
+
+def test_a_profile_holds_nothing_that_the_archive_does_not() -> None:
+    table, bucket = Table(), Bucket(error=OSError("no bucket"))
+    with pytest.raises(OSError, match="no bucket"):
+        record(table, view("dates"), bucket=bucket)
+    assert table.stored == {}
+    bucket = Bucket()
+    with pytest.raises(ProfileStoreError):
+        record(Table(error=ProfileStoreError("down")), view("dates"), bucket=bucket)
+    assert len(bucket.rows) == 1
 
 
 def test_a_batch_that_comes_twice_counts_once() -> None:
