@@ -99,8 +99,8 @@ def _input(name: str, key: str, uri: str) -> dict[str, Any]:
 
 
 def prepare_job(package: str, *, channels: Sequence[str] = ()) -> Task:
-    """A data set → coded arrays with a holdout. `channels` are the artefacts of other live models,
-    which a state before this one has found."""
+    """A data set → coded arrays with a holdout. `channels` are what else it reads, the artefacts of
+    other live models and who was erased, which states before this one have found."""
     dataset = _input("dataset", "S3Uri.$", "States.Format('s3://{}/{}/', $.bucket, $.dataset)")
     more = [_input(name, "S3Uri.$", f"$.{name}.artifacts") for name in channels]
     return _processing("Prepare", f"{package}.prepare", [dataset, *more], "prepared")

@@ -49,9 +49,13 @@ RETRYABLE = (
     "*InsufficientCapacity*",
 )
 MAXIMUM_JOBS = 3
+NONE = "s3://${Bucket}/none/"
 STEPS = ("prepare", "train", "tune", "evaluate")
 # Kinds whose training searches: the children of a tuning job differ in where the search begins.
 TUNED = ("recommender",)
+# Kinds that learn from customers: those who were erased are left out.
+OF_CUSTOMERS = ("recommender", "nudge-policy")
+SUPPRESSION = "suppression"
 # Kinds that learn from what another live model knows too: its decision, and the channel it fills.
 LEARNS_FROM = {"recommender": ("similar-products", "images")}
 
@@ -63,10 +67,13 @@ def train_model(kind: str = "recommender") -> dict[str, Any]:
     begin = put("Begin", dict.fromkeys(STEPS, 0), result_path="$.attempts")
     live = Pass("ReleaseLive", result="live", result_path="$.release_mode")
     channels = [channel for _, channel in _sources(kind)]
+    channels += [SUPPRESSION] if kind in OF_CUSTOMERS else []
     prepare = prepare_job(package, channels=channels)
     train, evaluate = train_job(kind), evaluate_job(package)
     jobs = [prepare, train, evaluate]
     first = _read_sources(kind, then=prepare, otherwise=notify_failed)
+    if kind in OF_CUSTOMERS:
+        first = _read_suppression(then=first, otherwise=notify_failed)
     champion, none = _read_live("Champion", decision)
 
     begin.next(choice("HasReleaseMode", [(is_present("$.release_mode"), first)], default=live))
@@ -179,9 +186,38 @@ def _read_live(name: str, decision: str) -> tuple[Task, Pass]:
         },
         result_path=place,
     )
-    none = put(f"No{name}", {"artifacts": "s3://${Bucket}/none/"}, result_path=place)
+    none = _none(name)
     catch(read, ["Lambda.ResourceNotFoundException"], none, result_path="$.none")
     return read, none
+
+
+def _none(name: str) -> Pass:
+    return put(f"No{name}", {"artifacts": NONE}, result_path=f"$.{name.lower()}")
+
+
+def _read_suppression(*, then: Task, otherwise: Any) -> Task:
+    """Where the tenant's list of who was erased is, if there is one.
+
+    Listed, not read: it may be longer than a state's data, and only a list that says for sure that
+    it is not there may be left out.
+    """
+    place, key = f"$.{SUPPRESSION}", "tenants/{}/suppression.json"
+    listed = task(
+        "ReadSuppression",
+        "aws-sdk:s3:listObjectsV2",
+        {"Bucket.$": "$.bucket", "Prefix.$": f"States.Format('{key}', $.tenant)", "MaxKeys": 1},
+        result_path=place,
+    )
+    uri = f"States.Format('s3://{{}}/{key}', $.bucket, $.tenant)"
+    found = put("Suppression", {"artifacts.$": uri}, result_path=place)
+    none = _none("Suppression")
+    catch(listed, ["States.ALL"], otherwise)
+    listed.next(
+        choice("AnySuppressed", [(is_present(f"{place}.Contents[0]"), found)], default=none)
+    )
+    found.next(then)
+    none.next(then)
+    return listed
 
 
 def _gate() -> Task:

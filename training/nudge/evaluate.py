@@ -142,6 +142,7 @@ def report(
             prepared, evaluation.unseen.rewards, reference=examples_of(prepared).reference
         ),
         "shares": _shares(evaluation),
+        "suppressed": prepared.meta.get("suppressed", 0),
         "notes": prepared.meta["notes"],
     }
     return metrics, verdict(evaluation.support, comparisons, configuration)

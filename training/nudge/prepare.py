@@ -1,14 +1,15 @@
 """Prepare: a log of nudges → coded arrays with folds. A SageMaker processing job.
 
 Reads the channel `dataset`, writes the output `prepared`. A customer's decisions all fall into one
-fold, by a hash of the customer, so that a policy is never valued on people it has learned from.
+fold, by a hash of the customer, so that a policy is never valued on people it has learned from. The
+channel `suppression` says who was erased, and so is left out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from training.nudge.actions import chosen_actions, eligibility
 from training.nudge.configuration import NudgeConfiguration
 from training.nudge.features import features_of
 from training.nudge.tables import CONTEXT, NudgeDataset, read_nudge_dataset
+from training.suppression import read_suppression, without_suppressed
 
 ARRAYS = ("contexts", "actions", "rewards", "propensities", "times", "customers", "folds")
 MASK = "eligible"
@@ -75,7 +77,11 @@ class Prepared:
 
 def run(job: Job) -> None:
     configuration = parse(NudgeConfiguration, job.settings, where="nudge-policy")
-    prepared = prepare(read_nudge_dataset(job.channel("dataset")), configuration)
+    dataset = read_nudge_dataset(job.channel("dataset"))
+    kept = without_suppressed(dataset.nudges, read_suppression(job.channel("suppression")))
+    prepared = prepare(replace(dataset, nudges=kept), configuration)
+    suppressed = len(dataset.nudges) - len(kept)
+    prepared = replace(prepared, meta={**prepared.meta, "suppressed": suppressed})
     save(prepared, job.output("prepared"))
     job.log(
         "prepared",
@@ -83,6 +89,7 @@ def run(job: Job) -> None:
         actions=len(prepared.names),
         columns=prepared.contexts.shape[1],
         rewarded=int((prepared.rewards != 0).sum()),
+        suppressed=suppressed,
         notes=prepared.meta["notes"],
     )
 

@@ -166,6 +166,7 @@ def measure(
             "targets": "first visit in the window, full ranking",
         },
         "customers": len(histories),
+        "suppressed": prepared.meta.get("suppressed", 0),
         "models": figures[False],
         "new_products_only": figures.get(True, figures[False]),
     }

@@ -4,7 +4,8 @@ Reads the channel `dataset`, writes the output `prepared`. What is held out depe
 data it is: with times, test is the last `holdout_days` and validation as many days before; with
 order alone, test is each customer's last interaction and validation the one before it; of plain
 sets, a tenth each of every customer's products, drawn with the seed. The channel `images` is the
-archive of the tenant's live image model, or holds none.
+archive of the tenant's live image model, or holds none; `suppression` says who was erased, and so
+is left out.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from training.recommendation.catalogue import Tokens, catalogue
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.kinds import ORDERED, SET, TIMED, kind_of
 from training.recommendation.looks import read_looks
+from training.suppression import read_suppression, without_suppressed
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 _DAY_SECONDS = 86_400
@@ -80,9 +82,12 @@ class Prepared:
 
 def run(job: Job) -> None:
     configuration = parse(RecommenderConfiguration, job.settings, where="recommender")
-    prepared = prepare(read_dataset(job.channel("dataset")), configuration)
+    dataset = read_dataset(job.channel("dataset"))
+    kept = without_suppressed(dataset.interactions, read_suppression(job.channel("suppression")))
+    prepared = prepare(replace(dataset, interactions=kept), configuration)
     looks = read_looks(job.channel("images"), prepared.meta["product_ids"])
-    prepared = replace(prepared, images=looks)
+    meta = {**prepared.meta, "suppressed": len(dataset.interactions) - len(kept)}
+    prepared = replace(prepared, images=looks, meta=meta)
     save(prepared, job.output("prepared"))
     counts = np.bincount(prepared.split, minlength=3).tolist()
     job.log(
@@ -93,6 +98,7 @@ def run(job: Job) -> None:
         test=counts[2],
         customers=prepared.meta["customers"],
         products=prepared.product_count,
+        suppressed=prepared.meta["suppressed"],
         pictured=0 if looks is None else int(looks.any(axis=1).sum()),
     )
 

@@ -69,10 +69,23 @@ def test_every_job_is_tagged_with_tenant_run_and_stage():
 def test_a_recommender_is_prepared_with_the_live_image_model_or_with_none():
     states = MACHINES["train-recommender"]["States"]
     read, none = states["ReadImages"], states["NoImages"]
-    assert states["HasReleaseMode"]["Choices"][0]["Next"] == "ReadImages"
+    assert states["HasReleaseMode"]["Choices"][0]["Next"] == "ReadSuppression"
+    assert states["Suppression"]["Next"] == states["NoSuppression"]["Next"] == "ReadImages"
     assert read["Catch"][0]["Next"] == "NoImages"
     assert read["Next"] == none["Next"] == "Prepare"
     assert read["ResultPath"] == none["ResultPath"] == "$.images"
     inputs = {i["InputName"]: i for i in states["Prepare"]["Parameters"]["ProcessingInputs"]}
     assert inputs["images"]["S3Input"]["S3Uri.$"] == "$.images.artifacts"
     assert "ReadImages" not in MACHINES["train-nudge-policy"]["States"]
+
+
+@pytest.mark.parametrize("kind", ["recommender", "nudge-policy"])
+def test_what_learns_from_customers_is_told_who_was_erased(kind):
+    states = MACHINES[f"train-{kind}"]["States"]
+    assert states["ReleaseLive"]["Next"] == "ReadSuppression"
+    any_suppressed = states["AnySuppressed"]
+    assert any_suppressed["Choices"][0]["Next"] == "Suppression"
+    assert any_suppressed["Default"] == "NoSuppression"
+    inputs = {i["InputName"]: i for i in states["Prepare"]["Parameters"]["ProcessingInputs"]}
+    assert inputs["suppression"]["S3Input"]["S3Uri.$"] == "$.suppression.artifacts"
+    assert {c["Next"] for c in states["ReadSuppression"]["Catch"]} == {"NotifyFailed"}
