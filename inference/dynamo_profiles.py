@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from inference.dynamo import impatient_client
 from inference.profiles import (
     Change,
     ProfileChangedError,
@@ -24,8 +25,6 @@ from inference.profiles import (
 
 MAX_BYTES = 60 * 1024  # of 64 KB that an item may cost to read; the rest is the key
 FORGOTTEN_AFTER_SECONDS = 400 * 86_400
-_TIMEOUT_SECONDS = 0.5
-_ATTEMPTS = 2
 _decoder = msgspec.msgpack.Decoder(Stored)
 
 
@@ -44,7 +43,7 @@ class DynamoProfiles:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._table, self._tenant, self._clock = table, tenant, clock
-        self._client = client or _dynamodb()
+        self._client = client or impatient_client()
 
     def read(self, customer_id: str) -> Stored:
         """What is known of the customer. Raises `ProfileStoreError`."""
@@ -124,17 +123,3 @@ def _smaller(stored: Stored, size: int) -> Stored:
         )
         return msgspec.structs.replace(stored, profile=profile)
     raise ProfileFullError(f"a profile of {size:,} bytes; at most {MAX_BYTES:,}")
-
-
-def _dynamodb() -> Any:
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(
-        "dynamodb",
-        config=Config(
-            connect_timeout=_TIMEOUT_SECONDS,
-            read_timeout=_TIMEOUT_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        ),
-    )

@@ -8,6 +8,7 @@
     ├── ProfileStoreError      (inference.profiles) a profile store that did not answer
     │   ├── ProfileChangedError    another decision wrote first: read again
     │   └── ProfileFullError       more than an item may hold
+    ├── ProductStoreError      (inference.live_products) changes of products could not be read
     ├── GoldenMismatchError    a released version answers its golden requests differently
     ├── training.errors        DataQualityError, NotEnoughDataError, ConfigurationError
     └── pipelines.errors       StageError, DeployError, RunError, ...

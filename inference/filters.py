@@ -15,8 +15,8 @@ them pass. A missing value matches no `in`, `min`, `max`, `any` or `all`, and ev
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ import numpy as np
 from inference.contracts import Condition, Filters, FilterValue
 from inference.errors import BadRequestError
 from inference.history import epoch_seconds
+from inference.live_products import ProductState
 
 Test = Callable[[np.ndarray], np.ndarray]
 _LARGEST = 1e300  # a longer integer is no price, and no float either
@@ -50,10 +51,12 @@ def negated(test: Test) -> Test:
 
 @dataclass(frozen=True)
 class Attributes:
-    """The attribute columns of a model, by name."""
+    """The attribute columns of a model, by name. `stock`, where anything was said of it since: int8
+    (products,), 1 available, 0 not, -1 what the columns say."""
 
     specs: Mapping[str, Mapping[str, Any]]
     arrays: Mapping[str, np.ndarray]
+    stock: np.ndarray | None = None
     _codes: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __contains__(self, name: object) -> bool:
@@ -102,7 +105,8 @@ class Attributes:
 
     def available(self, now: datetime) -> list[Test]:
         """Tests of the attributes `available_from`, `available_until` and `in_stock`, as far as
-        the model has them; a product that says nothing is available."""
+        the model has them; a product that says nothing is available. What was said since counts
+        for `in_stock`."""
         clock = epoch_seconds(now)
         tests: list[Test] = []
         if self._is("available_from", "time", "number"):
@@ -111,15 +115,47 @@ class Attributes:
         if self._is("available_until", "time", "number"):
             end = self.array("available_until")
             tests.append(lambda items: ~(end.take(items) < clock))
+        trained, said = self._in_stock(), self.stock
+        if said is None:
+            return tests + trained
+        otherwise = all_of(trained)
+        tests.append(lambda items: (said.take(items) > 0) | _untold(said, items, otherwise))
+        return tests
+
+    def _in_stock(self) -> list[Test]:
         if self._is("in_stock", "number"):
             stock = self.array("in_stock")
-            tests.append(lambda items: ~(stock.take(items) <= 0))
+            return [lambda items: ~(stock.take(items) <= 0)]
         if self._is("in_stock", "category"):
-            tests.append(negated(_category(self, "in_stock", Condition(in_=[*_SAYS_NO]), "")))
-        return tests
+            return [negated(_category(self, "in_stock", Condition(in_=[*_SAYS_NO]), ""))]
+        return []
+
+    def changed_by(self, states: Sequence[ProductState], code_of: Mapping[str, int]) -> Attributes:
+        """With what was said of products since; `code_of` gives their rows."""
+        known = [state for state in states if state.product_id in code_of]
+        told = [state for state in known if state.available is not None]
+        stock = self.stock
+        if told:
+            stock = np.full(len(code_of), -1, dtype=np.int8) if stock is None else stock.copy()
+            stock[[code_of[s.product_id] for s in told]] = [s.available for s in told]
+        return replace(self, stock=stock, arrays=self._priced(known, code_of))
+
+    def _priced(
+        self, states: Sequence[ProductState], code_of: Mapping[str, int]
+    ) -> Mapping[str, np.ndarray]:
+        priced = [state for state in states if state.price is not None]
+        if not priced or not self._is("price", "number"):
+            return self.arrays
+        prices = self.array("price").copy()
+        prices[[code_of[s.product_id] for s in priced]] = [s.price for s in priced]
+        return {**self.arrays, self.specs["price"]["array"]: prices}
 
     def _is(self, name: str, *types: str) -> bool:
         return name in self.specs and self.specs[name]["type"] in types
+
+
+def _untold(stock: np.ndarray, items: np.ndarray, test: Test) -> np.ndarray:
+    return (stock.take(items) < 0) & test(items)
 
 
 def _condition(given: FilterValue | list[FilterValue] | Condition) -> Condition:

@@ -18,8 +18,12 @@ exactly. Runs in a Lambda, and in `Evaluate`, so that what is evaluated is what 
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 import msgspec
 import numpy as np
@@ -29,6 +33,7 @@ from inference.contracts import ProductAnswer, ProductRequest, Recommendation
 from inference.errors import ArtifactError
 from inference.factors import Factors
 from inference.filters import Attributes
+from inference.live_products import ProductState
 from inference.neighbours import Neighbours
 from inference.parameters import ServingParameters
 from inference.question import Catalogue, Question, read_question, why_empty
@@ -73,6 +78,13 @@ class Recommender:
     def open(cls, folder: Path) -> Recommender:
         """Open the artefact in `folder`; raises `ArtifactError` if it cannot be trusted."""
         return cls(open_artifact(folder, kind=KIND))
+
+    def changed_by(self, states: Sequence[ProductState]) -> Self:
+        """The same model with what was said of its products since it was trained."""
+        catalogue, found = self.catalogue, copy.copy(self)
+        attributes = catalogue.attributes.changed_by(states, catalogue.code_of)
+        found.catalogue = replace(catalogue, attributes=attributes)
+        return found
 
     def recommend(
         self, request: ProductRequest, *, now: datetime, decision_id: str = ""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from inference.artifact import Artifact, open_artifact
 from inference.errors import ArtifactError, BadRequestError
 from inference.filters import Attributes, Test, all_of, negated
 from inference.image_network import MODEL, ImageNetwork, open_session
+from inference.live_products import ProductState
 from inference.nearest import GRAPH, Nearest
 from inference.visual_contracts import Similar, SimilarProduct, SimilarRequest
 
@@ -69,6 +71,12 @@ class Visual:
         if self._network is None:
             self._network = ImageNetwork.open(self._files[MODEL])
         return self._network
+
+    def changed_by(self, states: Sequence[ProductState]) -> Self:
+        """The same model with what was said of its products since it was trained."""
+        found = copy.copy(self)
+        found.attributes = self.attributes.changed_by(states, self.code_of)
+        return found
 
     def similar(self, request: SimilarRequest, *, now: datetime) -> Similar:
         """The nearest products. Raises `BadRequestError` for an unusable picture or filter."""

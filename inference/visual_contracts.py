@@ -61,6 +61,7 @@ class SimilarResponse(msgspec.Struct, frozen=True):
     labels: dict[str, dict[str, float]]
     unknown_products: list[str]
     empty_reason: str | None
+    degraded: bool = False
 
 
 _decoder = msgspec.json.Decoder(SimilarRequest)

@@ -72,6 +72,11 @@ class Stage:
         return f"{self.prefix}-profiles"
 
     @property
+    def products_table(self) -> str:
+        """The DynamoDB table of what changed of products."""
+        return f"{self.prefix}-products"
+
+    @property
     def event_stream(self) -> str:
         """The Kinesis stream that producers put events on."""
         return f"{self.prefix}-events"

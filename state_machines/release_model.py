@@ -128,6 +128,7 @@ def _pin() -> Task:
         "NEXTBEST_STARTED_AT.$": "$.started_at",
         "NEXTBEST_STAGE": "${Stage}",
         "NEXTBEST_PROFILES": "nextbest-${Stage}-profiles",
+        "NEXTBEST_PRODUCTS": "nextbest-${Stage}-products",
         # A decision's matrices are small: a second thread costs more CPU than it saves time.
         "OPENBLAS_NUM_THREADS": "1",
         "NEXTBEST_APPRENTICE.$": "$.apprentice.artifacts",

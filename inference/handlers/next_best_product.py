@@ -1,7 +1,8 @@
 """The `next-best-product` Lambda: contract in, core, contract out. Called by engagement services.
 
-The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`, `NEXTBEST_PROFILES`) is read
-once; the model is opened at the first request, or before SnapStart takes its snapshot.
+The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`, `NEXTBEST_PROFILES`,
+`NEXTBEST_PRODUCTS`) is read once; the model is opened at the first request, or before SnapStart
+takes its snapshot.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from inference.contracts import (
     decode_request,
     error_answer,
 )
+from inference.dynamo_products import live_model
 from inference.dynamo_profiles import DynamoProfiles
 from inference.errors import BadRequestError
 from inference.handlers.gateway import reply_and_log
+from inference.live_products import LiveModel
 from inference.model_store import fetch_model
 from inference.profiles import ProfileStore, ProfileStoreError
 from inference.recommender import KIND, Recommender
@@ -32,20 +35,23 @@ from inference.telemetry import Telemetry, open_telemetry
 
 @dataclass(frozen=True)
 class Service:
-    """A model and who it is: what every answer carries; where customers are known, if at all."""
+    """A model and who it is: what every answer carries; where customers are known, if at all, and
+    `live` with what changed of products."""
 
     recommender: Recommender
     tenant: str
     run: str
     version: str
     profiles: ProfileStore | None = None
+    live: LiveModel[Recommender] | None = None
 
     def answer(self, payload: Any, *, now: datetime, decision_id: str) -> dict[str, Any]:
         """The answer to a request, good or bad."""
         try:
             request, degraded = self._informed(decode_request(payload))
+            recommender, stale = self._current(request)
             drawn = request.decision_id or decision_id
-            found = self.recommender.recommend(request, now=now, decision_id=drawn)
+            found = recommender.recommend(request, now=now, decision_id=drawn)
         except BadRequestError as error:
             return error_answer(error)
         response = ProductResponse(
@@ -58,9 +64,15 @@ class Service:
             unknown_products=found.unknown_products,
             fallback=found.fallback,
             empty_reason=found.empty_reason,
-            degraded=degraded,
+            degraded=degraded or stale,
         )
         return dict(msgspec.to_builtins(response))
+
+    def _current(self, request: ProductRequest) -> tuple[Recommender, bool]:
+        """A replay (`now`) is of the model as it was trained."""
+        if self.live is None or request.now:
+            return self.recommender, False
+        return self.live.current()
 
     def _informed(self, request: ProductRequest) -> tuple[ProductRequest, bool]:
         """The request with the customer's history, and whether that could not be read. A history
@@ -80,12 +92,14 @@ class Service:
 def service() -> Service:
     """The service of this process; a broken model raises `ArtifactError` and is not cached."""
     tenant, table = os.environ["NEXTBEST_TENANT"], os.environ.get("NEXTBEST_PROFILES")
+    recommender = Recommender.open(fetch_model(os.environ["NEXTBEST_MODEL"]))
     return Service(
-        recommender=Recommender.open(fetch_model(os.environ["NEXTBEST_MODEL"])),
+        recommender=recommender,
         tenant=tenant,
         run=os.environ["NEXTBEST_RUN"],
         version=os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
         profiles=DynamoProfiles(table, tenant) if table else None,
+        live=live_model(recommender, os.environ.get("NEXTBEST_PRODUCTS"), tenant),
     )
 
 

@@ -1,4 +1,4 @@
-"""The `record-events` Lambda: events from the stage's stream into the archive and the profiles.
+"""The `record-events` Lambda: events into the archive, the profiles and the products' changes.
 
 Called by Lambda's event source mapping with a batch of Kinesis records, each at least once. What
 breaks its contract goes to the dead-letter queue with its error; the rest of the batch lands. A
@@ -20,6 +20,8 @@ import msgspec
 
 from inference.archive import Archive, Row
 from inference.customer_events import merged
+from inference.dynamo import impatient_client
+from inference.dynamo_products import DynamoProducts
 from inference.dynamo_profiles import DynamoProfiles
 from inference.errors import BadRequestError
 from inference.event_contracts import AnyEvent, OfCustomer, ProductChange, decode_event
@@ -48,6 +50,12 @@ class EventArchive(Protocol):
     def write(self, tenant: str, table: str, rows: Sequence[Row], *, source: str) -> list[str]: ...
 
 
+class WritableProducts(Protocol):
+    """Where a tenant's product changes are; `inference.dynamo_products` says what is raised."""
+
+    def record(self, event: ProductChange) -> None: ...
+
+
 class DeadLetter(msgspec.Struct, frozen=True):
     """A record that can never land as it is: when it was refused, why, and its bytes in base64."""
 
@@ -59,18 +67,22 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Recorder:
-    """The archive, profiles by tenant, and where dead letters go."""
+    """The archive, profiles and products' changes by tenant, and where dead letters go."""
 
     archive: EventArchive
     profiles: Callable[[str], WritableProfiles]
+    products: Callable[[str], WritableProducts]
     bury: Callable[[DeadLetter], None]
 
     def record(self, records: Iterable[bytes], *, now: datetime, source: str) -> None:
-        """Bring records of a shard, `source`, into the archive and the profiles. Raises
-        `ProfileStoreError`, or what S3 does: all are to come again."""
+        """Bring records of a shard, `source`, where they belong. Raises `ProfileStoreError`,
+        `ProductStoreError`, or what S3 does: all are to come again."""
         events = self._good(records, now=now)
         for (tenant, table), rows in rows_of(event for _, event in events).items():
             self.archive.write(tenant, table, rows, source=source)
+        for _, event in events:
+            if isinstance(event, ProductChange):
+                self.products(event.tenant).record(event)
         for (tenant, customer_id), batch in _by_customer(events).items():
             try:
                 self._merge(tenant, customer_id, [event for _, event in batch])
@@ -126,6 +138,7 @@ def recorder() -> Recorder:
 
     sqs, queue = boto3.client("sqs"), os.environ["NEXTBEST_DEAD_LETTERS"]
     table, dynamodb = os.environ["NEXTBEST_PROFILES"], boto3.client("dynamodb")
+    product_table, impatient = os.environ["NEXTBEST_PRODUCTS"], impatient_client()
 
     def bury(letter: DeadLetter) -> None:
         sqs.send_message(QueueUrl=queue, MessageBody=msgspec.json.encode(letter).decode())
@@ -133,6 +146,7 @@ def recorder() -> Recorder:
     return Recorder(
         archive=Archive(os.environ["NEXTBEST_BUCKET"], s3=boto3.client("s3")),
         profiles=lambda tenant: DynamoProfiles(table, tenant, client=dynamodb),
+        products=lambda tenant: DynamoProducts(product_table, tenant, client=impatient),
         bury=bury,
     )
 

@@ -1,7 +1,7 @@
 """The `similar-products` Lambda: contract in, core, contract out. Called by shops and apps.
 
-The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`) is read once; the model is
-opened at the first request, or before SnapStart takes its snapshot.
+The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`, `NEXTBEST_PRODUCTS`) is read
+once; the model is opened at the first request, or before SnapStart takes its snapshot.
 """
 
 from __future__ import annotations
@@ -16,29 +16,33 @@ from urllib.parse import urlparse
 import msgspec
 
 from inference.contracts import error_answer
+from inference.dynamo_products import live_model
 from inference.errors import BadRequestError
 from inference.handlers.gateway import reply_and_log
+from inference.live_products import LiveModel
 from inference.model_store import fetch_model
 from inference.picture_store import PictureStore
 from inference.telemetry import Telemetry, open_telemetry
 from inference.visual import KIND, Visual
-from inference.visual_contracts import SimilarResponse, decode_similar_request
+from inference.visual_contracts import SimilarRequest, SimilarResponse, decode_similar_request
 
 
 @dataclass(frozen=True)
 class Service:
-    """A model and who it is: what every answer carries."""
+    """A model and who it is: what every answer carries; `live` with what changed since."""
 
     visual: Visual
     tenant: str
     run: str
     version: str
+    live: LiveModel[Visual] | None = None
 
     def answer(self, payload: Any, *, now: datetime, decision_id: str) -> dict[str, Any]:
         """The answer to a request, good or bad."""
         try:
             request = decode_similar_request(payload)
-            found = self.visual.similar(request, now=now)
+            visual, degraded = self._current(request)
+            found = visual.similar(request, now=now)
         except BadRequestError as error:
             return error_answer(error)
         response = SimilarResponse(
@@ -50,8 +54,15 @@ class Service:
             labels=found.labels,
             unknown_products=found.unknown_products,
             empty_reason=found.empty_reason,
+            degraded=degraded,
         )
         return dict(msgspec.to_builtins(response))
+
+    def _current(self, request: SimilarRequest) -> tuple[Visual, bool]:
+        """A replay (`now`) is of the model as it was trained."""
+        if self.live is None or request.now:
+            return self.visual, False
+        return self.live.current()
 
 
 @functools.cache
@@ -59,11 +70,13 @@ def service() -> Service:
     """The service of this process; a broken model raises `ArtifactError` and is not cached."""
     model, tenant = os.environ["NEXTBEST_MODEL"], os.environ["NEXTBEST_TENANT"]
     store = PictureStore(bucket=urlparse(model).netloc, prefix=f"tenants/{tenant}/pictures/")
+    visual = Visual.open(fetch_model(model), fetch=store.fetch)
     return Service(
-        visual=Visual.open(fetch_model(model), fetch=store.fetch),
+        visual=visual,
         tenant=tenant,
         run=os.environ["NEXTBEST_RUN"],
         version=os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+        live=live_model(visual, os.environ.get("NEXTBEST_PRODUCTS"), tenant),
     )
 
 

@@ -1,6 +1,6 @@
 """Deploying a stage: packages to S3, then four kinds of CloudFormation stacks.
 
-Foundation (bucket, profiles), machines (state machines, layers, release check), events (stream,
+Foundation (bucket, tables), machines (state machines, layers, release check), events (stream,
 dead letters, who records them), one stack per tenant. Used by `nextbest deploy`,
 `nextbest tenant` and the demo.
 """
@@ -242,13 +242,17 @@ def _stacks(stage: Stage, built: Material) -> list[tuple[str, str, dict[str, str
 
 
 def _foundation(stage: Stage) -> dict[str, str]:
-    return {"BucketName": stage.bucket, "ProfilesName": stage.profiles_table}
+    return {"BucketName": stage.bucket, **_tables(stage)}
 
 
 def _events(stage: Stage, built: Material) -> dict[str, str]:
     known = outputs(stage, stage.machines_stack)
     layers = {"LayerArn": known["LayerArn"], "ArchiveLayerArn": known.get("ArchiveLayerArn", "")}
-    return {**built.shared, **layers, "ProfilesName": stage.profiles_table}
+    return {**built.shared, **layers, **_tables(stage)}
+
+
+def _tables(stage: Stage) -> dict[str, str]:
+    return {"ProfilesName": stage.profiles_table, "ProductsName": stage.products_table}
 
 
 def _tags(stage: Stage) -> dict[str, str]:

@@ -83,6 +83,27 @@ def shown(shop: Workspace, **request: Any) -> list[str]:
     return [product["product_id"] for product in answer["products"]]
 
 
+def test_the_top_product_becomes_unavailable_and_comes_back(shop: Workspace) -> None:
+    (top,) = shown(shop, limit=1)
+    latencies = []
+    for available in (False, True, False, True):
+        began = time.monotonic()
+        gone = event(type="product", product_id=top, available=available)
+        assert events.put(shop.stage, [gone]) == (1, [])
+        eventually(lambda there=available: (top in shown(shop)) == there)
+        latencies.append(time.monotonic() - began)
+        promoted = shown(shop, promote={"share": 1.0, "where": {"price": {"min": 0}}})
+        assert (top in promoted) == available
+    print(f"availability to answer: {sorted(latencies)} s; asked at most every 5 s")
+
+
+def test_filters_see_a_price_of_now(shop: Workspace) -> None:
+    dear = {"include": {"price": {"min": 1000}}}
+    assert shown(shop, **dear) == []
+    events.put(shop.stage, [event(type="product", product_id="cheese", price=1234.5)])
+    eventually(lambda: shown(shop, **dear) == ["cheese"])
+
+
 def test_a_view_changes_the_customers_next_answer(shop: Workspace) -> None:
     stranger, latencies = shown(shop), []
     for number in range(6):

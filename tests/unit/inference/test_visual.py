@@ -20,6 +20,7 @@ from inference.errors import ArtifactError, BadRequestError
 from inference.handlers import similar_products
 from inference.handlers.similar_products import Service
 from inference.images import MAXIMUM_PIXELS
+from inference.live_products import LiveModel, ProductState, ProductStoreError
 from inference.nearest import Nearest
 from inference.picture_store import PictureStore
 from inference.visual import Visual
@@ -52,6 +53,27 @@ def encoded(content: bytes) -> str:
 def test_a_products_look_alikes_are_nearest_first_and_not_itself(visual: Visual) -> None:
     assert ask(visual, product="red", limit=2) == ["rose", "lime"]
     assert ask(visual, product="blue", limit=1) == ["navy"]
+
+
+def test_what_became_unavailable_is_not_shown(visual: Visual) -> None:
+    gone = visual.changed_by([ProductState("rose", available=False), ProductState("no such")])
+    assert ask(gone, product="red", limit=1) == ["lime"]
+    assert ask(gone, product="red", limit=1, include_unavailable=True) == ["rose"]
+    assert ask(visual, product="red", limit=1) == ["rose"]
+
+
+def test_a_table_of_changes_that_fails_degrades_the_answer(visual: Visual) -> None:
+    class Silent:
+        def since(self, moment: float) -> list[ProductState]:
+            raise ProductStoreError("did not answer")
+
+    live = LiveModel(visual, Silent(), clock=lambda: 0.0)
+    service = Service(visual, tenant="acme", run="r", version="1", live=live)
+    found = service.answer({"product": "red", "limit": 1}, now=NOW, decision_id="d")
+    assert found["degraded"]
+    assert found["products"][0]["product_id"] == "rose"
+    replay = {"product": "red", "now": NOW.isoformat()}
+    assert not service.answer(replay, now=NOW, decision_id="d")["degraded"]
 
 
 def test_a_picture_finds_its_colour_and_what_the_model_takes_it_for(visual: Visual) -> None:

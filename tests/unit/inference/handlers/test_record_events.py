@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from inference.archive import Row, parquet
+from inference.event_contracts import ProductChange
 from inference.handlers.next_best_product import Service
 from inference.handlers.record_events import DeadLetter, Recorder
+from inference.live_products import ProductStoreError
 from inference.nudge import Nudge
 from inference.nudge_service import NudgeService
 from inference.profiles import (
@@ -69,9 +71,30 @@ def view(product_id: str, *, customer_id: str = "c-1", event_id: str = "e-1") ->
     return json.dumps({**head, **fields, "timestamp": NOW.isoformat()}).encode()
 
 
-def record(table: Table, *records: bytes, bucket: Bucket | None = None) -> list[DeadLetter]:
+class Products:
+    """Which products changed, by tenant."""
+
+    def __init__(self, *, error: Exception | None = None) -> None:
+        self.changed: list[str] = []
+        self._error = error
+
+    def record(self, event: ProductChange) -> None:
+        if self._error:
+            raise self._error
+        self.changed.append(event.product_id)
+
+
+def record(
+    table: Table,
+    *records: bytes,
+    bucket: Bucket | None = None,
+    products: Products | None = None,
+) -> list[DeadLetter]:
     buried: list[DeadLetter] = []
-    recorder = Recorder(bucket or Bucket(), lambda tenant: table, buried.append)
+    known = products or Products()
+    recorder = Recorder(
+        bucket or Bucket(), lambda tenant: table, lambda tenant: known, buried.append
+    )
     recorder.record(records, now=NOW, source="shard-0")
     return buried
 
@@ -131,15 +154,18 @@ def test_a_table_that_does_not_answer_fails_the_batch_but_a_full_profile_does_no
 
 
 def test_a_reward_without_a_customer_and_a_product_are_in_no_profile() -> None:
-    table = Table()
+    table, products = Table(), Products()
     head = {"schema_version": 1, "event_id": "e", "tenant": "acme", "timestamp": NOW.isoformat()}
     others = [
         {"type": "reward", "decision_id": "d-1", "reward": 1.0},
         {"type": "reward", "customer_id": "c-1", "reward": 1.0, "action": "mail"},
         {"type": "product", "product_id": "dates", "available": False},
     ]
-    assert record(table, *(json.dumps({**head, **other}).encode() for other in others)) == []
-    assert list(table.stored) == ["c-1"]
+    records = [json.dumps({**head, **other}).encode() for other in others]
+    assert record(table, *records, products=products) == []
+    assert (list(table.stored), products.changed) == (["c-1"], ["dates"])
+    with pytest.raises(ProductStoreError):
+        record(table, *records, products=Products(error=ProductStoreError("did not answer")))
     assert [known.action for known in table.read("c-1").profile.conversions] == ["mail"]
 
 
