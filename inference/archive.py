@@ -4,10 +4,11 @@
     tenants/<tenant>/decisions/day=YYYY-MM-DD/<digest>.parquet
 
 The day is the UTC day of a row's own time: a late event makes a new object of an old day. An object
-is called after what it holds, so that a batch that is retried overwrites itself; its bytes never
-change. A row may still be in two objects, and an event in two rows: readers deduplicate by the
-table's identity (`inference.archive_tables`). An object is of one table's schema, columns that
-nobody filled included.
+is called after what it was written with, so that a batch that is retried overwrites itself; its
+bytes change only when a customer in it is erased. A row may still be in two objects, and an event
+in two rows: readers deduplicate by the table's identity (`inference.archive_tables`). An object is
+of one table's schema, columns that nobody filled included. What comes late of who was erased is not
+written.
 
 Runs in the Lambdas that consume the streams; pyarrow is imported at the first write, so that
 nobody else has to have it.
@@ -26,6 +27,8 @@ import msgspec
 
 from inference.archive_tables import TABLES, ArchiveTable
 from inference.errors import NextbestError
+from inference.suppression import Suppression
+from inference.suppression_store import read_stored
 
 Row = Mapping[str, Any]
 _DECISIONS = "decisions"
@@ -54,12 +57,15 @@ class Archive:
         """Write rows, an object for each day of their times; the keys, in the days' order.
 
         The order of `rows` does not matter. `source` says where they came from (a shard, a queue)
-        and is kept as the object's metadata. Raises `ArchiveError` before anything is written.
+        and is kept as the object's metadata. Raises `ArchiveError` before anything is written, and
+        where the tenant's list of who was erased cannot be read, what that does.
         """
-        folder = folder_of(tenant, table)
+        folder, days = folder_of(tenant, table), _by_day(rows, table=table)
+        suppression, _ = read_stored(self.s3, self.bucket, tenant)
         objects = {
-            f"{folder}/day={day}/{_digest(found)}.parquet": parquet(found, table=table)
-            for day, found in sorted(_by_day(rows, table=table).items())
+            f"{folder}/day={day}/{_digest(kept)}.parquet": parquet(kept, table=table)
+            for day, found in sorted(days.items())
+            if (kept := _without_erased(found, suppression, table=table))
         }
         for key, content in objects.items():
             metadata = {"source": source}
@@ -111,6 +117,16 @@ def _by_day(rows: Sequence[Row], *, table: str) -> dict[date, list[Row]]:
     for number, row in enumerate(rows):
         days.setdefault(_day(row, number, table=table), []).append(row)
     return {day: sorted(found, key=_bytes) for day, found in days.items()}
+
+
+def _without_erased(rows: list[Row], suppression: Suppression, *, table: str) -> list[Row]:
+    time = _table(table).time
+    return [
+        row
+        for row in rows
+        if not (customer := row.get("customer_id"))
+        or not suppression.suppresses(customer, row[time])
+    ]
 
 
 def _day(row: Row, number: int, *, table: str) -> date:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
@@ -12,15 +13,23 @@ from pyarrow import parquet as files
 
 from inference.archive import Archive, ArchiveError, folder_of, parquet
 from inference.archive_tables import TABLES
+from inference.suppression import Suppression, encode_suppression
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 class Objects:
-    """What was put, by key."""
+    """What was put, by key; and a list of who was erased, if any."""
 
-    def __init__(self):
+    def __init__(self, erased=None):
         self.content = {}
+        self._erased = erased
+
+    def get_object(self, *, Bucket, Key):
+        assert Key == "tenants/shop/suppression.json"
+        if self._erased is None:
+            raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
+        return {"Body": io.BytesIO(encode_suppression(self._erased)), "ETag": "1"}
 
     def put_object(self, *, Bucket, Key, Body, Metadata):
         self.content[Key] = Body
@@ -36,8 +45,8 @@ def interaction(number: int, *, at: datetime = NOON) -> dict:
     }
 
 
-def written(rows, *, table="interactions"):
-    objects = Objects()
+def written(rows, *, table="interactions", erased=None):
+    objects = Objects(erased)
     Archive("b", s3=objects).write("shop", table, rows, source="shard-0")
     return objects.content
 
@@ -54,6 +63,28 @@ def test_what_is_written_to_s3_reads_back():
         table = files.read_table(io.BytesIO(found["Body"].read()))
     assert {row["event_id"]: row["value"] for row in table.to_pylist()} == {"e1": None, "e2": 2.5}
     assert table.column("timestamp").to_pylist() == [NOON, NOON]
+
+
+def test_what_comes_late_of_who_was_erased_is_not_written():
+    rows = [interaction(n, at=NOON + timedelta(hours=n)) for n in range(6)]
+    erased = Suppression(salt="5a").with_erased(["c0"], at=NOON + timedelta(hours=2))
+    [content] = written(rows, erased=erased).values()
+    kept = files.read_table(io.BytesIO(content)).column("event_id").to_pylist()
+    assert sorted(kept) == ["e1", "e2", "e3", "e4", "e5"]
+    request = {"event_id": "r", "timestamp": NOON, "customer_id": "c0"}
+    assert written([request], table="erasures", erased=erased) == {}
+    assert written([{**request, "customer_id": None}], table="rewards", erased=erased)
+
+
+def test_nothing_is_written_while_nobody_can_say_who_was_erased():
+    class Refusing(Objects):
+        def get_object(self, *, Bucket, Key):
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")
+
+    objects = Refusing()
+    with pytest.raises(ClientError):
+        Archive("b", s3=objects).write("shop", "interactions", [interaction(1)], source="s")
+    assert objects.content == {}
 
 
 def test_files_are_zstd():

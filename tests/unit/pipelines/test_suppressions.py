@@ -25,9 +25,6 @@ class Bucket:
     def __init__(self, before_put: Any = None) -> None:
         self._s3, self._before_put = boto3.client("s3", region_name="us-east-1"), before_put
 
-    def tenant_prefix(self, tenant: str) -> str:
-        return f"tenants/{tenant}"
-
     def client(self, service: str) -> Any:
         return self
 
@@ -52,8 +49,8 @@ def test_nobody_is_on_a_list_that_is_not_there(stage):
 
 
 def test_who_is_put_on_it_is_on_it_and_the_salt_stays(stage):
-    first = suppressions.suppress(stage, "acme", ["ann"], at=NOON)
-    second = suppressions.suppress(stage, "acme", ["bo"], at=NOON + timedelta(hours=1))
+    first = suppressions.suppress(stage, "acme", {"ann": NOON})
+    second = suppressions.suppress(stage, "acme", {"bo": NOON + timedelta(hours=1)})
     found = suppressions.read(stage, "acme")
     assert found == second
     assert first.salt == second.salt
@@ -62,28 +59,26 @@ def test_who_is_put_on_it_is_on_it_and_the_salt_stays(stage):
 
 
 def test_tenants_have_their_own_salt(stage):
-    salts = {suppressions.suppress(stage, t, ["ann"], at=NOON).salt for t in ("acme", "other")}
+    salts = {suppressions.suppress(stage, t, {"ann": NOON}).salt for t in ("acme", "other")}
     assert len(salts) == 2
 
 
 @pytest.mark.parametrize("known", [(), ("cy",)], ids=["first", "later"])
 def test_two_erasures_at_once_lose_nothing(stage, known):
     if known:
-        suppressions.suppress(stage, "acme", known, at=NOON)
+        suppressions.suppress(stage, "acme", dict.fromkeys(known, NOON))
     others = iter(["bo"])
-    rival = Bucket(
-        lambda: [suppressions.suppress(stage, "acme", [name], at=NOON) for name in others]
-    )
-    suppressions.suppress(rival, "acme", ["ann"], at=NOON)
+    rival = Bucket(lambda: [suppressions.suppress(stage, "acme", {name: NOON}) for name in others])
+    suppressions.suppress(rival, "acme", {"ann": NOON})
     found = suppressions.read(stage, "acme")
     assert all(found.erased_at(name) == NOON for name in ("ann", "bo", *known))
 
 
 def test_a_list_that_others_always_write_is_an_error_that_says_what_to_do(stage):
     count = iter(range(1000))
-    rival = Bucket(lambda: suppressions.suppress(stage, "acme", [str(next(count))], at=NOON))
+    rival = Bucket(lambda: suppressions.suppress(stage, "acme", {str(next(count)): NOON}))
     with pytest.raises(ErasureError, match="Run the command again"):
-        suppressions.suppress(rival, "acme", ["ann"], at=NOON)
+        suppressions.suppress(rival, "acme", {"ann": NOON})
 
 
 def test_a_broken_list_is_no_empty_list(stage):

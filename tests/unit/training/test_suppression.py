@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet as files
 
 from inference.suppression import (
     NOBODY,
@@ -15,7 +16,7 @@ from inference.suppression import (
     decode_suppression,
     encode_suppression,
 )
-from training.suppression import read_suppression, without_suppressed
+from training.suppression import Stripped, read_suppression, strip_file, without_suppressed
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ANN_GONE = Suppression(salt="5a").with_erased(["ann"], at=NOON)
@@ -94,3 +95,45 @@ def test_numbers_as_ids_are_known_by_their_text():
     rows = pd.DataFrame({"customer_id": np.array([7, 8])})
     seven = Suppression(salt="5a").with_erased(["7"], at=NOON)
     assert customers(without_suppressed(rows, seven, time=None)) == [8]
+
+
+def written(frame, path, **options):
+    frame.to_parquet(path, index=False, **options)
+    return path
+
+
+def test_a_file_is_stripped_group_by_group_with_its_schema_and_compression(tmp_path):
+    rows = table([(name, hours) for hours in (-1, 1) for name in ("ann", "bo", "cy")])
+    rows["tags"] = [["a"], [], None, ["b", "c"], [], []]
+    source = written(rows, tmp_path / "rows.parquet", compression="zstd", row_group_size=2)
+    target = tmp_path / "stripped.parquet"
+    assert strip_file(source, target, ANN_GONE) == Stripped(removed=1, left=5)
+    before, after = files.ParquetFile(source), files.ParquetFile(target)
+    assert after.schema_arrow.equals(before.schema_arrow, check_metadata=True)
+    assert after.metadata.row_group(0).column(0).compression == "ZSTD"
+    assert after.read().to_pylist() == before.read().to_pylist()[1:]
+
+
+def test_what_was_written_before_an_erasure_is_removed_whatever_its_times(tmp_path):
+    source = written(table([("ann", 2), ("bo", 2)]), tmp_path / "rows.parquet")
+    target = tmp_path / "stripped.parquet"
+    later = NOON + timedelta(hours=1)
+    assert strip_file(source, target, ANN_GONE, written_at=later).removed == 0
+    assert not target.exists()
+    assert strip_file(source, target, ANN_GONE, written_at=NOON).removed == 1
+    assert customers(pd.read_parquet(target)) == ["bo"]
+
+
+def test_a_file_of_the_erased_alone_is_not_written_and_one_without_customers_left(tmp_path):
+    target = tmp_path / "stripped.parquet"
+    alone = written(table([("ann", 0)]), tmp_path / "alone.parquet")
+    assert strip_file(alone, target, ANN_GONE) == Stripped(removed=1, left=0)
+    products = written(pd.DataFrame({"product_id": ["ann"]}), tmp_path / "products.parquet")
+    assert strip_file(products, target, ANN_GONE) == Stripped(removed=0, left=1)
+    assert not target.exists()
+
+
+def test_times_that_are_text_do_not_keep_anybody(tmp_path):
+    rows = pd.DataFrame({"customer_id": ["ann", "bo"], "timestamp": ["2099-01-01", ""]})
+    source = written(rows, tmp_path / "rejected.parquet")
+    assert strip_file(source, tmp_path / "s.parquet", ANN_GONE) == Stripped(removed=1, left=1)
