@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipelines import suppressions
 from pipelines.adapters import (
     FORMATS,
     PICTURES,
@@ -30,6 +31,8 @@ from pipelines.adapters import (
     sequences,
 )
 from pipelines.adapters.raw import Raw
+from pipelines.erased_data import without_erased
+from pipelines.erased_objects import erase_late
 from pipelines.pointers import newest_dataset
 from pipelines.stage import IMAGE_MODEL, NUDGE_POLICY, RECOMMENDER, Stage
 from training.datasets import Dataset, build_dataset
@@ -170,15 +173,16 @@ def import_datasets(
     progress: Progress = _silent,
 ) -> list[ImportedDataset]:
     """Read and check everything at `path`, then upload it: one data set for each kind of log, the
-    tenant's newest from then on."""
-    now = now or datetime.now(UTC)
+    tenant's newest from then on. Who was erased is left out, also who is while it goes on."""
+    now, suppression = now or datetime.now(UTC), suppressions.read(stage, tenant)
     datasets = read_sources(path, format=format, mapping=mapping, now=now, progress=progress)
     found = []
-    for dataset in datasets:
+    for dataset in [without_erased(dataset, suppression) for dataset in datasets]:
         progress("writing", 0.7)
         with tempfile.TemporaryDirectory(prefix="nextbest-import-") as folder:
             write_dataset(dataset, Path(folder))
             found.append(_upload(stage, tenant, dataset, Path(folder), now=now, progress=progress))
+    erase_late(stage, tenant, suppression)
     progress("done", 1.0)
     return found
 

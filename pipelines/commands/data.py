@@ -116,6 +116,8 @@ def render_profile(profile: dict[str, Any]) -> Table:
         table.add_row(name, text)
     for reason, count in profile["rejected"].items():
         table.add_row("set aside", f"{count:,}: {reason}")
+    if profile.get("suppressed"):
+        table.add_row("left out", f"{profile['suppressed']:,}: of customers who were erased")
     return table
 
 
