@@ -6,65 +6,22 @@ import json
 import time
 import uuid
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from inference import artifact
-from inference.contracts import decode_request
-from pipelines import events, releases, stacks
+from pipelines import events
 from pipelines.stage import Stage
 from pipelines.workspace import Workspace
+from tests.integration.small_shop import open_shop
 from tests.integration.test_events import eventually
-from tests.unit.inference import small_model
 
-RUN, TENANT = "recommender-20261124t001904-ab12c4", "online"
-
-
-def golden() -> list[dict[str, Any]]:
-    """A request with the model's answer, as an evaluation records them."""
-    request = {"history": ["dates"], "limit": 3, "now": small_model.NOW.isoformat()}
-    answer = small_model.recommender().recommend(decode_request(request), now=small_model.NOW)
-    products = [{"product_id": p.product_id, "score": p.score} for p in answer.products]
-    return [{"request": request, "response": {"products": products}}]
-
-
-def upload(stage: Stage, folder: Path) -> str:
-    """The small model where a run leaves it; the folder of its artefacts."""
-    artifact.pack(small_model.write(folder / "model"), folder / "model.tar.gz")
-    prefix, s3 = stage.run_prefix(TENANT, RUN), stage.client("s3")
-    s3.upload_file(str(folder / "model.tar.gz"), stage.bucket, f"{prefix}/out/model.tar.gz")
-    body = json.dumps(golden()).encode()
-    s3.put_object(Bucket=stage.bucket, Key=f"{prefix}/evaluation/golden.json", Body=body)
-    return stage.uri(f"{prefix}/out")
-
-
-def release(stage: Stage, artifacts: str) -> str:
-    """The outcome of the machine that releases."""
-    given = {
-        "tenant": TENANT,
-        "kind": "recommender",
-        "run": RUN,
-        "started_at": "2026-11-24T00:19:04Z",
-        "function": releases.decision_function(stage, TENANT, kind="recommender"),
-        "artifacts": artifacts,
-        "golden": stage.uri(f"{stage.run_prefix(TENANT, RUN)}/evaluation/golden.json"),
-        "mode": "live",
-    }
-    client, machine = stage.client("stepfunctions"), stage.machine_arn("release-model")
-    arn = client.start_execution(stateMachineArn=machine, input=json.dumps(given))["executionArn"]
-    while (found := client.describe_execution(executionArn=arn))["status"] == "RUNNING":
-        time.sleep(0.2)
-    return str(json.loads(found["output"])["outcome"])
+TENANT = "online"
 
 
 @pytest.fixture(scope="module")
 def shop(deployed_stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    stacks.add_tenant(deployed_stage, TENANT, progress=lambda line: None)
-    artifacts = upload(deployed_stage, tmp_path_factory.mktemp("small"))
-    assert release(deployed_stage, artifacts) == "released"
-    return Workspace(deployed_stage, TENANT)
+    return open_shop(deployed_stage, TENANT, tmp_path_factory.mktemp("small"))
 
 
 def event(**fields: Any) -> bytes:
