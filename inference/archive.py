@@ -21,7 +21,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -44,6 +44,12 @@ def folder_of(tenant: str, table: str) -> str:
     if table == _DECISIONS:
         return f"tenants/{tenant}/{_DECISIONS}"
     return f"tenants/{tenant}/events/{table}"
+
+
+class KeepsRows(Protocol):
+    """Where rows are kept: the archive, or what stands for it in a test."""
+
+    def write(self, tenant: str, table: str, rows: Sequence[Row], *, source: str) -> list[str]: ...
 
 
 @dataclass

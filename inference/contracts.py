@@ -156,7 +156,8 @@ class Recommendation(msgspec.Struct, frozen=True):
 
 
 class ProductResponse(msgspec.Struct, frozen=True):
-    """What the caller gets."""
+    """What the caller gets. `logged`: whether the decision is on its way to the archive; false
+    where it waits in the function to be sent, null where it is not to be, as a replay."""
 
     decision_id: str
     decision: str
@@ -168,6 +169,7 @@ class ProductResponse(msgspec.Struct, frozen=True):
     fallback: str | None
     empty_reason: str | None
     degraded: bool = False
+    logged: bool | None = None
 
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -56,11 +56,12 @@ class NudgeDecision(msgspec.Struct, frozen=True):
 
 
 class NudgeResponse(NudgeDecision, frozen=True, kw_only=True):
-    """What the caller gets: the decision and who made it."""
+    """What the caller gets: the decision and who made it; `logged` as in `ProductResponse`."""
 
     model_version: str
     run: str
     tenant: str
+    logged: bool | None = None
 
 
 _decoder = msgspec.json.Decoder(NudgeRequest)

@@ -15,7 +15,9 @@ import msgspec
 
 from inference.apprentice import Apprentice, Comparison, ComparisonFailure
 from inference.contracts import error_answer
+from inference.decision_log import TakesDecisions
 from inference.decision_memory import DecisionMemory, other_request
+from inference.decision_records import of_nudge
 from inference.errors import BadRequestError
 from inference.guardrail_rules import NONE
 from inference.nudge import Nudge
@@ -53,6 +55,7 @@ class DecisionLine(msgspec.Struct, frozen=True, kw_only=True):
     excluded: dict[str, str]
     holdout: bool
     degraded: bool
+    logged: bool | None
 
 
 Record = NudgeResponse | Comparison | ComparisonFailure
@@ -77,12 +80,13 @@ def line_of(response: NudgeResponse) -> DecisionLine:
         excluded={found.action: found.rule for found in response.excluded},
         holdout=response.holdout,
         degraded=response.degraded,
+        logged=response.logged,
     )
 
 
 @dataclass(frozen=True)
 class NudgeService:
-    """A policy and who it is; what it remembers; who watches it."""
+    """A policy and who it is; what it remembers; who watches it; where its decisions go."""
 
     nudge: Nudge
     run: str
@@ -91,6 +95,7 @@ class NudgeService:
     decisions: DecisionMemory = field(default_factory=DecisionMemory)
     apprentice: Apprentice | None = None
     log: Callable[[Record], None] = print_line
+    decision_log: TakesDecisions | None = None
 
     def answer(self, payload: Any, *, now: datetime, decision_id: str) -> dict[str, Any]:
         """The answer to a request, good or bad, as plain values."""
@@ -121,7 +126,7 @@ class NudgeService:
             seen = self._seen(request)
             known = _answered(seen, request, decision_id)
             if known is not None:
-                return known
+                return self._sent(request, known)
             response = self._decided(request, seen, now=now, decision_id=decision_id)
             try:
                 response = self._counted(request, seen, response)
@@ -131,9 +136,18 @@ class NudgeService:
         else:
             seen = None
             response = self._decided(request, seen, now=now, decision_id=decision_id)
+        response = self._sent(request, response)
         if request.now is None:  # in a replay nothing is logged
             self._tell(request, response, seen, now=now)
         return response
+
+    def _sent(self, request: NudgeRequest, response: NudgeResponse) -> NudgeResponse:
+        """The answer, and whether its decision is in the log. One that was answered before is sent
+        again: who answered it may have died before that."""
+        if self.decision_log is None or request.now is not None:
+            return response
+        logged = self.decision_log.put(of_nudge(request, response))
+        return msgspec.structs.replace(response, logged=logged)
 
     def _decided(
         self, request: NudgeRequest, seen: Stored | None, *, now: datetime, decision_id: str

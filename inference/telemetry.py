@@ -26,6 +26,7 @@ METRICS = {
     "BadRequests": "Count",
     "Fallbacks": "Count",
     "Empty": "Count",
+    "Unlogged": "Count",
     "LatencyMs": "Milliseconds",
 }
 NUDGE_METRICS = {
@@ -34,6 +35,7 @@ NUDGE_METRICS = {
     "Nudges": "Count",
     "Holdouts": "Count",
     "Degraded": "Count",
+    "Unlogged": "Count",
     "LatencyMs": "Milliseconds",
 }
 
@@ -75,6 +77,7 @@ class Telemetry:
             "unknown_products": len(answer.get("unknown_products", ())),
             "Fallbacks": 1 if answer.get("fallback") else 0,
             "Empty": 0 if products or error else 1,
+            "Unlogged": int(answer.get("logged") is False),
         }
         self._write(told, _PRODUCT_DIRECTIVES, error, request_id=request_id, latency_ms=latency_ms)
 
@@ -85,12 +88,13 @@ class Telemetry:
             "Nudges": 0 if decision["action"] == NONE else 1,
             "Holdouts": int(decision["holdout"]),
             "Degraded": int(decision["degraded"]),
+            "Unlogged": int(decision["logged"] is False),
         }
         self._write(told, _NUDGE_DIRECTIVES, None, request_id=request_id, latency_ms=latency_ms)
 
     def refused(self, error: Mapping[str, Any], *, request_id: str, latency_ms: float) -> None:
         """Log a bad request for a nudge: which field it was, not what it held."""
-        told = {"Nudges": 0, "Holdouts": 0, "Degraded": 0}
+        told = {"Nudges": 0, "Holdouts": 0, "Degraded": 0, "Unlogged": 0}
         self._write(told, _NUDGE_DIRECTIVES, error, request_id=request_id, latency_ms=latency_ms)
 
     def _write(

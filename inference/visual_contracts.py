@@ -51,7 +51,7 @@ class Similar(msgspec.Struct, frozen=True):
 
 
 class SimilarResponse(msgspec.Struct, frozen=True):
-    """What the caller gets: the answer and who gave it."""
+    """What the caller gets: the answer and who gave it; `logged` as in `ProductResponse`."""
 
     decision_id: str
     model_version: str
@@ -62,6 +62,7 @@ class SimilarResponse(msgspec.Struct, frozen=True):
     unknown_products: list[str]
     empty_reason: str | None
     degraded: bool = False
+    logged: bool | None = None
 
 
 _decoder = msgspec.json.Decoder(SimilarRequest)

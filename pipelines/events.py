@@ -1,7 +1,7 @@
 """Events of a stage: onto its stream, and those that could not be recorded.
 
-Used by `nextbest events`. A dead letter is either a record with its error, from `record-events`, or
-Lambda's own note of where on the stream a batch is that failed to the last try.
+Used by `nextbest events`. A dead letter is either a record with its error, from `record-events` or
+`record-decisions`, or Lambda's own note of where on a stream a batch is that failed for good.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+from inference.dead_letters import DECISIONS, EVENTS
 from inference.errors import BadRequestError
 from inference.event_contracts import decode_event
 from pipelines.errors import EventError
@@ -36,8 +37,9 @@ class Refused:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """What could not be recorded. `records` is empty for a batch that is only on the stream, which
-    `batch` says where to find. `handle` removes it from the queue."""
+    """What could not be recorded of a `stream`, events or decisions. `records` is empty for a batch
+    that is only on the stream, which `batch` says where to find. `handle` removes it from the
+    queue."""
 
     id: str
     at: str
@@ -46,6 +48,7 @@ class DeadLetter:
     records: tuple[bytes, ...]
     batch: dict[str, Any] | None
     handle: str
+    stream: str = EVENTS
 
 
 def put(
@@ -72,15 +75,23 @@ def put(
 
 
 def put_records(
-    stage: Stage, records: Iterable[bytes], *, sleep: Callable[[float], None] = time.sleep
+    stage: Stage,
+    records: Iterable[bytes],
+    *,
+    stream: str = EVENTS,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Put records on the stream as they are; what Kinesis throttles is put again. How many."""
+    """Put records on a stream as they are; what Kinesis throttles is put again. How many."""
     kinesis, count, rest = stage.client("kinesis"), 0, iter(records)
     while batch := list(islice(rest, _RECORDS_A_CALL)):
         entries = [{"Data": record, "PartitionKey": _partition(record)} for record in batch]
-        _put_all(kinesis, stage.event_stream, entries, sleep=sleep)
+        _put_all(kinesis, _name(stage, stream), entries, sleep=sleep)
         count += len(batch)
     return count
+
+
+def _name(stage: Stage, stream: str) -> str:
+    return stage.decision_stream if stream == DECISIONS else stage.event_stream
 
 
 def _put_all(
@@ -94,7 +105,7 @@ def _put_all(
             return
         sleep(0.1 * 2**attempt)
     raise EventError(
-        f"{stream} refused {len(entries)} events {_ATTEMPTS} times; put them again later: "
+        f"{stream} refused {len(entries)} records {_ATTEMPTS} times; put them again later: "
         "those that landed are not counted twice"
     )
 
@@ -131,7 +142,7 @@ def show_again(stage: Stage, letters: Iterable[DeadLetter]) -> None:
 
 
 def replay(stage: Stage, letters: Iterable[DeadLetter]) -> int:
-    """Put letters' records on the stream again, and only then remove the letters; how many records.
+    """Put letters' records on their stream again, and only then remove the letters; how many.
 
     Raises `EventError` for a batch that the stream no longer keeps.
     """
@@ -139,7 +150,7 @@ def replay(stage: Stage, letters: Iterable[DeadLetter]) -> int:
     queue = queue_url(stage, sqs)
     for letter in letters:
         records = letter.records or _on_stream(stage, letter)
-        count += put_records(stage, records)
+        count += put_records(stage, records, stream=letter.stream)
         sqs.delete_message(QueueUrl=queue, ReceiptHandle=letter.handle)
     return count
 
@@ -154,16 +165,18 @@ def _letter(message: dict[str, Any]) -> DeadLetter:
     batch = body.get("KinesisBatchInfo")
     if batch is None:
         records = (base64.b64decode(body["record"]),)
-        return DeadLetter(identity, body["at"], body["error"], body["path"], records, None, handle)
+        told = (body["at"], body["error"], body["path"])
+        return DeadLetter(identity, *told, records, None, handle, body.get("stream", EVENTS))
     condition = body.get("requestContext", {}).get("condition", "failed")
-    error = f"{condition}: {batch['batchSize']} records, see the log of record-events"
-    return DeadLetter(identity, body.get("timestamp", ""), error, "$", (), batch, handle)
+    stream = DECISIONS if str(batch.get("streamArn", "")).endswith("-decisions") else EVENTS
+    error = f"{condition}: {batch['batchSize']} records, see the log of record-{stream}"
+    return DeadLetter(identity, body.get("timestamp", ""), error, "$", (), batch, handle, stream)
 
 
 def _on_stream(stage: Stage, letter: DeadLetter) -> tuple[bytes, ...]:
     batch, kinesis = letter.batch or {}, stage.client("kinesis")
     iterator = kinesis.get_shard_iterator(
-        StreamName=stage.event_stream,
+        StreamName=_name(stage, letter.stream),
         ShardId=batch["shardId"],
         ShardIteratorType="AT_SEQUENCE_NUMBER",
         StartingSequenceNumber=batch["startSequenceNumber"],
@@ -172,6 +185,6 @@ def _on_stream(stage: Stage, letter: DeadLetter) -> tuple[bytes, ...]:
     if not found or found[0]["SequenceNumber"] != batch["startSequenceNumber"]:
         raise EventError(
             f"the stream no longer keeps the batch of dead letter {letter.id} from {letter.at}; "
-            "put its events again from their source"
+            "put its records again from their source"
         )
     return tuple(record["Data"] for record in found)

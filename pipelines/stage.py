@@ -82,8 +82,18 @@ class Stage:
         return f"{self.prefix}-events"
 
     @property
+    def decision_stream(self) -> str:
+        """The Kinesis stream that the decision Lambdas put their decisions on."""
+        return f"{self.prefix}-decisions"
+
+    @property
+    def unsent_decisions(self) -> str:
+        """The SQS queue of decisions that the stream did not take."""
+        return f"{self.prefix}-unsent-decisions"
+
+    @property
     def dead_letters(self) -> str:
-        """The SQS queue of events that could not be recorded."""
+        """The SQS queue of events and decisions that could not be recorded."""
         return f"{self.prefix}-dead-letters"
 
     @property

@@ -129,6 +129,8 @@ def _pin() -> Task:
         "NEXTBEST_STAGE": "${Stage}",
         "NEXTBEST_PROFILES": "nextbest-${Stage}-profiles",
         "NEXTBEST_PRODUCTS": "nextbest-${Stage}-products",
+        "NEXTBEST_DECISIONS": "nextbest-${Stage}-decisions",
+        "NEXTBEST_UNSENT_DECISIONS": "nextbest-${Stage}-unsent-decisions",
         # A decision's matrices are small: a second thread costs more CPU than it saves time.
         "OPENBLAS_NUM_THREADS": "1",
         "NEXTBEST_APPRENTICE.$": "$.apprentice.artifacts",

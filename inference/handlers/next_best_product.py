@@ -1,8 +1,8 @@
 """The `next-best-product` Lambda: contract in, core, contract out. Called by engagement services.
 
 The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`, `NEXTBEST_PROFILES`,
-`NEXTBEST_PRODUCTS`) is read once; the model is opened at the first request, or before SnapStart
-takes its snapshot.
+`NEXTBEST_PRODUCTS`, `NEXTBEST_DECISIONS`) is read once; the model is opened at the first request,
+or before SnapStart takes its snapshot.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from inference.contracts import (
     decode_request,
     error_answer,
 )
+from inference.decision_log import TakesDecisions, open_decision_log
+from inference.decision_records import of_products
 from inference.dynamo_products import live_model
 from inference.dynamo_profiles import DynamoProfiles
 from inference.errors import BadRequestError
@@ -35,8 +37,8 @@ from inference.telemetry import Telemetry, open_telemetry
 
 @dataclass(frozen=True)
 class Service:
-    """A model and who it is: what every answer carries; where customers are known, if at all, and
-    `live` with what changed of products."""
+    """A model and who it is: what every answer carries; where customers are known and decisions go,
+    if at all, and `live` with what changed of products."""
 
     recommender: Recommender
     tenant: str
@@ -44,6 +46,7 @@ class Service:
     version: str
     profiles: ProfileStore | None = None
     live: LiveModel[Recommender] | None = None
+    decision_log: TakesDecisions | None = None
 
     def answer(self, payload: Any, *, now: datetime, decision_id: str) -> dict[str, Any]:
         """The answer to a request, good or bad."""
@@ -66,6 +69,9 @@ class Service:
             empty_reason=found.empty_reason,
             degraded=degraded or stale,
         )
+        if self.decision_log is not None and request.now is None:
+            logged = self.decision_log.put(of_products(request, response, at=now))
+            response = msgspec.structs.replace(response, logged=logged)
         return dict(msgspec.to_builtins(response))
 
     def _current(self, request: ProductRequest) -> tuple[Recommender, bool]:
@@ -100,6 +106,7 @@ def service() -> Service:
         version=os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
         profiles=DynamoProfiles(table, tenant) if table else None,
         live=live_model(recommender, os.environ.get("NEXTBEST_PRODUCTS"), tenant),
+        decision_log=open_decision_log(),
     )
 
 

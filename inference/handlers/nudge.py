@@ -1,8 +1,8 @@
 """The `nudge` Lambda: contract in, guardrails and draw, contract out. Called by shops and apps.
 
-The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`, `NEXTBEST_PROFILES`;
-`NEXTBEST_APPRENTICE` and `NEXTBEST_APPRENTICE_RUN` where one watches) is read once; models are
-opened at the first request, or before SnapStart takes its snapshot.
+The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`, `NEXTBEST_PROFILES`,
+`NEXTBEST_DECISIONS`; `NEXTBEST_APPRENTICE` and `NEXTBEST_APPRENTICE_RUN` where one watches) is read
+once; models are opened at the first request, or before SnapStart takes its snapshot.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from inference.apprentice import Apprentice
+from inference.decision_log import open_decision_log
 from inference.dynamo_profiles import DynamoProfiles
 from inference.handlers.gateway import reply
 from inference.model_store import fetch_model
@@ -40,6 +41,7 @@ def service() -> NudgeService:
         version=os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
         apprentice=_apprentice(tenant),
         profiles=_profiles(tenant),
+        decision_log=open_decision_log(),
     )
 
 

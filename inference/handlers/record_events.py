@@ -11,15 +11,14 @@ from __future__ import annotations
 import base64
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-import msgspec
-
-from inference.archive import Archive, Row
+from inference.archive import Archive, KeepsRows
 from inference.customer_events import merged
+from inference.dead_letters import Bury, DeadLetter, grave
 from inference.dynamo import impatient_client
 from inference.dynamo_products import DynamoProducts
 from inference.dynamo_profiles import DynamoProfiles
@@ -44,35 +43,20 @@ class WritableProfiles(Protocol):
     def write(self, customer_id: str, seen: Stored, new: Stored) -> None: ...
 
 
-class EventArchive(Protocol):
-    """Where events are kept; `inference.archive` says what is raised."""
-
-    def write(self, tenant: str, table: str, rows: Sequence[Row], *, source: str) -> list[str]: ...
-
-
 class WritableProducts(Protocol):
     """Where a tenant's product changes are; `inference.dynamo_products` says what is raised."""
 
     def record(self, event: ProductChange) -> None: ...
 
 
-class DeadLetter(msgspec.Struct, frozen=True):
-    """A record that can never land as it is: when it was refused, why, and its bytes in base64."""
-
-    at: datetime
-    error: str
-    path: str
-    record: str
-
-
 @dataclass(frozen=True)
 class Recorder:
     """The archive, profiles and products' changes by tenant, and where dead letters go."""
 
-    archive: EventArchive
+    archive: KeepsRows
     profiles: Callable[[str], WritableProfiles]
     products: Callable[[str], WritableProducts]
-    bury: Callable[[DeadLetter], None]
+    bury: Bury
 
     def record(self, records: Iterable[bytes], *, now: datetime, source: str) -> None:
         """Bring records of a shard, `source`, where they belong. Raises `ProfileStoreError`,
@@ -88,7 +72,7 @@ class Recorder:
                 self._merge(tenant, customer_id, [event for _, event in batch])
             except ProfileFullError as error:
                 for raw, _ in batch:
-                    self.bury(_letter(raw, str(error), path="$", now=now))
+                    self.bury(DeadLetter.of(raw, error, now=now))
 
     def _good(self, records: Iterable[bytes], *, now: datetime) -> list[tuple[bytes, AnyEvent]]:
         """Records with their events; those that are none are buried."""
@@ -97,7 +81,7 @@ class Recorder:
             try:
                 good.append((raw, decode_event(raw, now=now)))
             except BadRequestError as error:
-                self.bury(_letter(raw, str(error), path=error.path, now=now))
+                self.bury(DeadLetter.of(raw, error, path=error.path, now=now))
         return good
 
     def _merge(self, tenant: str, customer_id: str, events: list[OfCustomer]) -> None:
@@ -127,27 +111,18 @@ def _by_customer(
     return found
 
 
-def _letter(raw: bytes, error: str, *, path: str, now: datetime) -> DeadLetter:
-    return DeadLetter(now, error, path, base64.b64encode(raw).decode())
-
-
 @functools.cache
 def recorder() -> Recorder:
     """The recorder of this process, on the bucket, table and queue of its environment."""
     import boto3
 
-    sqs, queue = boto3.client("sqs"), os.environ["NEXTBEST_DEAD_LETTERS"]
     table, dynamodb = os.environ["NEXTBEST_PROFILES"], boto3.client("dynamodb")
     product_table, impatient = os.environ["NEXTBEST_PRODUCTS"], impatient_client()
-
-    def bury(letter: DeadLetter) -> None:
-        sqs.send_message(QueueUrl=queue, MessageBody=msgspec.json.encode(letter).decode())
-
     return Recorder(
         archive=Archive(os.environ["NEXTBEST_BUCKET"], s3=boto3.client("s3")),
         profiles=lambda tenant: DynamoProfiles(table, tenant, client=dynamodb),
         products=lambda tenant: DynamoProducts(product_table, tenant, client=impatient),
-        bury=bury,
+        bury=grave(os.environ["NEXTBEST_DEAD_LETTERS"], sqs=boto3.client("sqs")),
     )
 
 

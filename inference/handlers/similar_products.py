@@ -1,7 +1,8 @@
 """The `similar-products` Lambda: contract in, core, contract out. Called by shops and apps.
 
-The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`, `NEXTBEST_PRODUCTS`) is read
-once; the model is opened at the first request, or before SnapStart takes its snapshot.
+The environment (`NEXTBEST_MODEL`, `NEXTBEST_RUN`, `NEXTBEST_TENANT`, `NEXTBEST_PRODUCTS`,
+`NEXTBEST_DECISIONS`) is read once; the model is opened at the first request, or before SnapStart
+takes its snapshot.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from urllib.parse import urlparse
 import msgspec
 
 from inference.contracts import error_answer
+from inference.decision_log import TakesDecisions, open_decision_log
+from inference.decision_records import of_similar
 from inference.dynamo_products import live_model
 from inference.errors import BadRequestError
 from inference.handlers.gateway import reply_and_log
@@ -29,13 +32,15 @@ from inference.visual_contracts import SimilarRequest, SimilarResponse, decode_s
 
 @dataclass(frozen=True)
 class Service:
-    """A model and who it is: what every answer carries; `live` with what changed since."""
+    """A model and who it is: what every answer carries; `live` with what changed since; where
+    decisions go, if at all."""
 
     visual: Visual
     tenant: str
     run: str
     version: str
     live: LiveModel[Visual] | None = None
+    decision_log: TakesDecisions | None = None
 
     def answer(self, payload: Any, *, now: datetime, decision_id: str) -> dict[str, Any]:
         """The answer to a request, good or bad."""
@@ -56,6 +61,9 @@ class Service:
             empty_reason=found.empty_reason,
             degraded=degraded,
         )
+        if self.decision_log is not None and request.now is None:
+            logged = self.decision_log.put(of_similar(request, response, at=now))
+            response = msgspec.structs.replace(response, logged=logged)
         return dict(msgspec.to_builtins(response))
 
     def _current(self, request: SimilarRequest) -> tuple[Visual, bool]:
@@ -77,6 +85,7 @@ def service() -> Service:
         run=os.environ["NEXTBEST_RUN"],
         version=os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
         live=live_model(visual, os.environ.get("NEXTBEST_PRODUCTS"), tenant),
+        decision_log=open_decision_log(),
     )
 
 

@@ -66,7 +66,7 @@ def replay(
     ids: Annotated[list[str] | None, typer.Argument(help="Which; all unless said.")] = None,
     stage: StageOption = None,
 ) -> None:
-    """Put dead letters on the stream again; what still cannot be recorded comes back."""
+    """Put dead letters on their stream again; what still cannot be recorded comes back."""
     where = open_stage(stage)
     letters = events.dead_letters(where)
     chosen = [found for found in letters if not ids or found.id in ids]

@@ -48,9 +48,9 @@ def profiles(stage: Stage) -> DynamoProfiles:
     return DynamoProfiles(stage.profiles_table, "acme", client=stage.client("dynamodb"))
 
 
-def archived(stage: Stage, table: str) -> list[dict[str, Any]]:
+def archived(stage: Stage, table: str, *, tenant: str = "acme") -> list[dict[str, Any]]:
     """The rows of a table, as often as they are there, each with its object's `key`."""
-    s3, prefix = stage.client("s3"), folder_of("acme", table)
+    s3, prefix = stage.client("s3"), folder_of(tenant, table)
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=stage.bucket, Prefix=prefix)
     found = []
     for item in (item for page in pages for item in page.get("Contents", [])):

@@ -49,6 +49,7 @@ def test_a_room_imports_only_what_it_may(room):
     [
         "inference.handlers.next_best_product",
         "inference.handlers.nudge",
+        "inference.handlers.record_decisions",
         "inference.handlers.record_events",
         "inference.handlers.verify_release",
         "inference.archive",

@@ -75,7 +75,7 @@ def test_what_is_throttled_is_put_again_but_not_for_ever() -> None:
     assert events.put_records(stage, [view(n) for n in range(3)], sleep=waits.append) == 3
     assert kinesis.taken == [view(0), view(1), view(2)]
     assert waits == [0.1, 0.2]
-    with pytest.raises(EventError, match="refused 3 events"):
+    with pytest.raises(EventError, match="refused 3 records"):
         events.put_records(stage, [view(n) for n in range(9)], sleep=waits.append)
 
 

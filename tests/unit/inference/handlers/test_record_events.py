@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from inference.archive import Row, parquet
+from inference.dead_letters import DeadLetter
 from inference.event_contracts import ProductChange
 from inference.handlers.next_best_product import Service
-from inference.handlers.record_events import DeadLetter, Recorder
+from inference.handlers.record_events import Recorder
 from inference.live_products import ProductStoreError
 from inference.nudge import Nudge
 from inference.nudge_service import NudgeService
