@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 
 from inference.errors import NextbestError
 from pipelines.commands import (
+    customers,
     data,
     decide,
     demo,
@@ -43,6 +44,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(decide.app, name="decide")
 app.add_typer(events.app, name="events")
+app.add_typer(customers.app, name="customers")
 app.add_typer(schedule.app, name="schedule")
 
 

@@ -1,4 +1,5 @@
-"""What else than tables tells of a customer: dead letters, and the arrays that runs prepared.
+"""What else than tables tells of a customer: messages that wait in queues, and the arrays that runs
+prepared.
 
 Prepared arrays hold no ids, but everybody's history by number. Nothing reads them after their run,
 so an erasure deletes those of all runs that have ended.
@@ -11,12 +12,15 @@ import re
 from datetime import datetime
 from typing import Any
 
+from inference.decision_records import decode_record
+from inference.errors import BadRequestError
 from inference.suppression import Suppression
 from pipelines import events
 from pipelines.erased_objects import listed
 from pipelines.stage import IMAGE_MODEL, KINDS, Stage
 
 _WORD = re.compile(r"[^\s\"',:;=|{}\[\]()]+")
+_HIDDEN_SECONDS = 60
 _A_CALL = 1000  # keys that one call deletes
 MACHINES = ("retrain", *(f"train-{kind}" for kind in KINDS))
 
@@ -70,6 +74,35 @@ def delete_letters(stage: Stage, tenant: str, suppression: Suppression) -> int:
     for found in theirs:
         sqs.delete_message(QueueUrl=queue, ReceiptHandle=found.handle)
     return len(theirs)
+
+
+def delete_unsent(stage: Stage, tenant: str, suppression: Suppression) -> int:
+    """Delete the decisions for who was erased that wait in the queue, if `record-decisions` is not
+    there to take them; how many."""
+    sqs, deleted, others = stage.client("sqs"), 0, []
+    queue = sqs.get_queue_url(QueueName=stage.unsent_decisions)["QueueUrl"]
+    given = {"QueueUrl": queue, "MaxNumberOfMessages": 10, "VisibilityTimeout": _HIDDEN_SECONDS}
+    while messages := sqs.receive_message(**given).get("Messages"):
+        for message in messages:
+            if _is_for(message["Body"].encode(), tenant, suppression):
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+                deleted += 1
+            else:
+                others.append(message["ReceiptHandle"])
+    for handle in others:
+        sqs.change_message_visibility(QueueUrl=queue, ReceiptHandle=handle, VisibilityTimeout=0)
+    return deleted
+
+
+def _is_for(line: bytes, tenant: str, suppression: Suppression) -> bool:
+    """What is no decision is `record-decisions`' to bury."""
+    try:
+        record = decode_record(line)
+    except BadRequestError:
+        return False
+    if record.tenant != tenant or not record.customer_id:
+        return False
+    return suppression.suppresses(record.customer_id, record.at)
 
 
 def _is_theirs(letter: events.DeadLetter, tenant: str, suppression: Suppression) -> bool:

@@ -26,7 +26,7 @@ from inference.profiles import ProfileChangedError
 from inference.suppression import Suppression
 from pipelines import suppressions
 from pipelines.erased_objects import Pass, Progress, Rewriter, listed
-from pipelines.erased_traces import delete_letters, delete_prepared, running
+from pipelines.erased_traces import delete_letters, delete_prepared, delete_unsent, running
 from pipelines.errors import ErasureError
 from pipelines.receipts import Receipt, list_receipts, receipt_id, unfinished, write_receipt
 from pipelines.stage import Stage, check_tenant
@@ -44,6 +44,7 @@ class Erased:
     receipt: Receipt | None = None
     done: Pass = field(default_factory=Pass)
     dead_letters: int = 0
+    unsent_decisions: int = 0
     waiting: list[str] = field(default_factory=list)
 
 
@@ -109,6 +110,7 @@ def carry_out(stage: Stage, tenant: str, *, progress: Progress, clocks: Clocks =
         stage, tenant, found.done, progress=progress, began=began, clocks=clocks
     )
     found.dead_letters = delete_letters(stage, tenant, suppression)
+    found.unsent_decisions = delete_unsent(stage, tenant, suppression)
     if not found.waiting and not found.done.unreadable:
         found.receipt = _receipt(stage, tenant, suppression, found, now=clocks.now())
     return found
@@ -153,6 +155,7 @@ def _receipt(
         deleted=_counts(found.done.deleted),
         rows=_counts(found.done.rows),
         dead_letters=found.dead_letters,
+        unsent_decisions=found.unsent_decisions,
     )
     write_receipt(stage, tenant, receipt)
     return receipt

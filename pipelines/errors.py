@@ -27,6 +27,10 @@ class EventError(NextbestError):
     """Events that cannot be read from a file, or a dead letter that cannot be replayed."""
 
 
+class CustomerError(NextbestError):
+    """What is held on a customer cannot be read in full."""
+
+
 class ErasureError(NextbestError):
     """Customers who cannot be erased, or not now; says what to do."""
 

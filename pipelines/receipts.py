@@ -18,8 +18,9 @@ from pipelines.stage import Stage
 
 
 class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`customers` are hashes with the time up to which each was erased. Counts are by area of the
-    tenant's prefix, of the attempt that finished: objects rewritten and deleted, rows removed."""
+    """`customers` are hashes with the time up to which each was erased. Counts are of the attempt
+    that finished, by area of the tenant's prefix: objects rewritten and deleted, rows removed; and
+    messages deleted."""
 
     id: str
     finished_at: datetime
@@ -28,6 +29,7 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deleted: dict[str, int] = {}
     rows: dict[str, int] = {}
     dead_letters: int = 0
+    unsent_decisions: int = 0
 
 
 def receipt_id(finished_at: datetime, customers: Iterable[str]) -> str:

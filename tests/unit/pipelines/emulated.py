@@ -1,4 +1,4 @@
-"""A stage on moto, of a bucket, a table of profiles and a queue of dead letters."""
+"""A stage on moto, of a bucket, a table of profiles queues and machines."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def moto_stage() -> Iterator[MotoStage]:
             AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
             KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
         )
-        stage.client("sqs").create_queue(QueueName=stage.dead_letters)
+        for queue in (stage.dead_letters, stage.unsent_decisions):
+            stage.client("sqs").create_queue(QueueName=queue)
         for kind in KINDS:
             stage.client("stepfunctions").create_state_machine(
                 name=stage.machine(f"train-{kind}"),

@@ -15,6 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from inference.archive import Archive
+from inference.decision_records import DecisionRecord, encode_record
 from inference.dynamo_profiles import DynamoProfiles
 from inference.profiles import Profile, Stored
 from pipelines import data, erasures, suppressions
@@ -296,6 +297,28 @@ def test_dead_letters_of_the_customer_go_and_others_stay(stage, erase):
     left = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
     records = [base64.b64decode(json.loads(found["Body"])["record"]) for found in left]
     assert sorted(b"annabel" in r or b"zoo" in r or r == b'["ann"]' for r in records) == [True] * 3
+
+
+def test_decisions_that_wait_to_be_archived_go_and_others_stay(stage, erase):
+    sqs = stage.client("sqs")
+    queue = sqs.get_queue_url(QueueName=stage.unsent_decisions)["QueueUrl"]
+    for tenant, customer in (("acme", "ann"), ("acme", "bo"), ("zoo", "ann"), ("acme", None)):
+        record = DecisionRecord(
+            schema_version=1,
+            decision_id="d",
+            decision="nudge",
+            tenant=tenant,
+            at=EARLIER,
+            model_version="1",
+            run="r",
+            customer_id=customer,
+        )
+        sqs.send_message(QueueUrl=queue, MessageBody=encode_record(record).decode())
+    sqs.send_message(QueueUrl=queue, MessageBody="no decision")
+    assert erase("ann").receipt.unsent_decisions == 1
+    left = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
+    assert len(left) == 4
+    assert not any('"acme"' in m["Body"] and '"ann"' in m["Body"] for m in left)
 
 
 def prepared(stage: MotoStage, run: str) -> None:
