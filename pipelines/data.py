@@ -36,6 +36,7 @@ from pipelines.erased_objects import erase_late
 from pipelines.pointers import newest_dataset
 from pipelines.stage import IMAGE_MODEL, NUDGE_POLICY, RECOMMENDER, Stage
 from training.datasets import Dataset, build_dataset
+from training.datasets import write_dataset as write_shop
 from training.errors import DataQualityError
 from training.image.tables import ImageDataset, build_image_dataset, write_image_dataset
 from training.nudge.tables import NudgeDataset, build_nudge_dataset, write_nudge_dataset
@@ -193,18 +194,7 @@ def write_dataset(dataset: AnyDataset, folder: Path) -> list[Path]:
         return write_nudge_dataset(dataset, folder)
     if isinstance(dataset, ImageDataset):
         return write_image_dataset(dataset, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tables = {
-        "interactions": dataset.interactions,
-        "products": dataset.products,
-        "customers": dataset.customers,
-        "rejected": dataset.rejected if len(dataset.rejected) else None,
-    }
-    for name, table in tables.items():
-        if table is not None:
-            table.to_parquet(folder / f"{name}.parquet", index=False)
-    (folder / "profile.json").write_text(json.dumps(dataset.profile, indent=1), encoding="utf-8")
-    return sorted(folder.iterdir())
+    return write_shop(dataset, folder)
 
 
 def _upload(

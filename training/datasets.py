@@ -63,6 +63,22 @@ def read_dataset(folder: Path) -> Dataset:
     )
 
 
+def write_dataset(dataset: Dataset, folder: Path) -> list[Path]:
+    """The canonical files that `read_dataset` reads; same content, same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {
+        "interactions": dataset.interactions,
+        "products": dataset.products,
+        "customers": dataset.customers,
+        "rejected": dataset.rejected if len(dataset.rejected) else None,
+    }
+    for name, table in tables.items():
+        if table is not None:
+            table.to_parquet(folder / f"{name}.parquet", index=False)
+    (folder / "profile.json").write_text(json.dumps(dataset.profile, indent=1), encoding="utf-8")
+    return sorted(folder.iterdir())
+
+
 def find_table(folder: Path, table: str) -> Path | None:
     """The file of a table in a folder, whatever its suffix; None where there is none."""
     found = [path for suffix in SUFFIXES if (path := folder / f"{table}{suffix}").exists()]

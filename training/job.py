@@ -33,6 +33,7 @@ STEPS = {
     "image.prepare": "training.image.prepare",
     "image.train": "training.image.train",
     "image.evaluate": "training.image.evaluate",
+    "sync": "training.sync.step",
 }
 RESERVED = ("step", "tenant", "run", "started_at")
 PREFIX = "NEXTBEST_"

@@ -122,14 +122,15 @@ def eligibility(frame: pd.DataFrame, specs: Sequence[ActionSpec]) -> np.ndarray 
         sets = [set(text.split(DIVIDER)) for text in texts]
         mask = np.array([[name in listed for name in names] for listed in sets])[codes]
     else:
-        mask = np.stack([_valid(frame["timestamp"], spec) for spec in specs], axis=1)
+        mask = np.stack([valid_then(frame["timestamp"], spec) for spec in specs], axis=1)
         mask[np.arange(len(frame)), pd.Categorical(frame["action"], categories=names).codes] = True
     logged = np.array([name in set(frame["action"]) for name in names])
     mask &= logged  # what was never drawn cannot be valued: it is served as exploration only
     return None if mask.all() else mask
 
 
-def _valid(times: pd.Series, spec: ActionSpec) -> np.ndarray:
+def valid_then(times: pd.Series, spec: ActionSpec) -> np.ndarray:
+    """Whether an action was valid at each of these times, by its dates, bool (n,)."""
     valid = np.ones(len(times), dtype=bool)
     if spec.valid_from is not None:
         valid &= (times >= pd.Timestamp(as_utc(spec.valid_from))).to_numpy()

@@ -52,12 +52,16 @@ def build_nudge_dataset(
     tables: dict[str, pd.DataFrame],
     *,
     now: datetime,
+    actions: tuple[ActionSpec, ...] | None = None,
     guardrails: GuardrailRules | None = None,
     notes: tuple[str, ...] = (),
 ) -> NudgeDataset:
-    """Check raw tables. Raises `DataQualityError` or `NotEnoughDataError`."""
+    """Check raw tables; `actions` that are known already need no table.
+
+    Raises `DataQualityError` or `NotEnoughDataError`.
+    """
     nudges = _nudges(tables["nudges"], now=now)
-    specs = _actions(tables["actions"]) if "actions" in tables else _actions_of(nudges)
+    specs = actions or (_actions(tables["actions"]) if "actions" in tables else _actions_of(nudges))
     clean, rejected = _set_aside(nudges, [spec.action for spec in specs])
     _require_enough(clean)
     return NudgeDataset(
