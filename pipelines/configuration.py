@@ -23,6 +23,9 @@ nearest known one.
 
     [image_model]
     labels = "category,colour"
+
+    [events]                        # of data sync, and of scheduled runs
+    reward_wait_hours = 72
 """
 
 from __future__ import annotations
@@ -92,6 +95,7 @@ class ProjectConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     recommender: dict[str, Any] = {}
     nudge_policy: dict[str, Any] = {}
     image_model: dict[str, Any] = {}
+    events: dict[str, Any] = {}
 
     def defaults(self, kind: str) -> dict[str, Any]:
         """The section of a kind of model: `[nudge_policy]` of `nudge-policy`."""

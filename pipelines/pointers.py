@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 from pipelines.stage import Stage
 
 
-def newest_dataset(stage: Stage, tenant: str, *, kind: str) -> dict[str, str] | None:
+def newest_dataset(stage: Stage, tenant: str, *, kind: str) -> dict[str, Any] | None:
     """Its `dataset_id`, `prefix` and `imported_at`, for a kind of model; None before the first."""
     try:
         found = stage.client("s3").get_object(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from pipelines.errors import ScheduleError
 from pipelines.runs import RunRequest, run_parameters
 from pipelines.stage import Stage
+from training.configuration import parse, to_strings
 
 _POLL_SECONDS = 0.3
 _EVERY = re.compile(r"(\d+)([mhd])")
@@ -93,8 +94,11 @@ def _is_cron(part: str, low: int, high: int, words: tuple[str, ...]) -> bool:
     return named and all(low <= int(number) <= high for number in numbers)
 
 
-def set_schedule(stage: Stage, request: RunRequest, *, expression: str) -> ScheduleView:
-    """Create or replace the schedule of a tenant's kind; the run uses the newest data then."""
+def set_schedule(
+    stage: Stage, request: RunRequest, *, expression: str, events: Mapping[str, Any] | None = None
+) -> ScheduleView:
+    """Create or replace the schedule of a tenant's kind; the run uses the newest data then, which
+    it makes by the rules of `events`, the section of `nextbest.toml`."""
     client = stage.client("scheduler")
     definition = {
         "Name": stage.schedule(request.tenant, request.kind),
@@ -105,7 +109,7 @@ def set_schedule(stage: Stage, request: RunRequest, *, expression: str) -> Sched
         "Target": {
             "Arn": stage.machine_arn("retrain"),
             "RoleArn": stage.role_arn("scheduler"),
-            "Input": json.dumps(run_parameters(request)),
+            "Input": json.dumps({**run_parameters(request), "events": _sync_rules(events or {})}),
         },
     }
     try:
@@ -115,6 +119,17 @@ def set_schedule(stage: Stage, request: RunRequest, *, expression: str) -> Sched
             f"the schedule {expression} was not accepted: {error.response['Error']['Message']}"
         ) from error
     return ScheduleView(request.tenant, request.kind, expression, "ENABLED")
+
+
+def _sync_rules(events: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The rules of a sync, as its Lambda and as its job read them."""
+    from training.sync.configuration import SyncRules  # pulls in pandas
+
+    rules = to_strings(parse(SyncRules, events, where="[events]"))
+    return {
+        "rules": rules,
+        "environment": {f"NEXTBEST_{key.upper()}": value for key, value in rules.items()},
+    }
 
 
 def _create_or_update(client: Any, definition: dict[str, Any]) -> None:

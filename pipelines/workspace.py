@@ -218,4 +218,7 @@ class Workspace:
     ) -> schedules.ScheduleView:
         """Retrain on the newest data every `7d`, `12h` …"""
         request = self.request(kind, settings, release=release)
-        return schedules.set_schedule(self.stage, request, expression=schedules.rate(every))
+        events = load_configuration(self.root).events
+        return schedules.set_schedule(
+            self.stage, request, expression=schedules.rate(every), events=events
+        )

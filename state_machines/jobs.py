@@ -6,7 +6,7 @@ order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepfunctions.steps import Task
@@ -28,6 +28,10 @@ def _job_name(step: str) -> str:
     return f"States.Format('{{}}-{step}-{{}}', $.run, $.attempts.{step})"
 
 
+SYNC_CHANNELS = ("plan", "archive", "last", "interactions", "nudges", "suppression")
+SYNC_OUTPUTS = ("sync", "interactions", "nudges")
+
+
 def run_uri(rest: str) -> str:
     return f"States.Format('{RUN}/{rest}', $.bucket, $.tenant, $.run)"
 
@@ -36,35 +40,46 @@ def _role() -> str:
     return "States.Format('arn:aws:iam::${Account}:role/nextbest-${Stage}-{}-training', $.tenant)"
 
 
-def _tags() -> list[dict[str, str]]:
+def _tags(run: str = "$.run") -> list[dict[str, str]]:
     return [
         {"Key": "nextbest:tenant", "Value.$": "$.tenant"},
-        {"Key": "nextbest:run", "Value.$": "$.run"},
+        {"Key": "nextbest:run", "Value.$": run},
         {"Key": "nextbest:stage", "Value": "${Stage}"},
     ]
 
 
-def _processing(name: str, step: str, inputs: list[dict[str, Any]], output: str) -> Task:
+def _processing(
+    name: str,
+    step: str,
+    inputs: list[dict[str, Any]],
+    outputs: Mapping[str, str],
+    *,
+    job_name: str,
+    environment: str = "$.environment",
+    run: str = "$.run",
+) -> Task:
+    """`outputs` is by name where each goes."""
     parameters = {
-        "ProcessingJobName.$": _job_name(name.lower()),
+        "ProcessingJobName.$": job_name,
         "RoleArn.$": _role(),
         "AppSpecification": {
             "ImageUri": "${TrainingImage}",
             "ContainerEntrypoint": ["bash", f"{ML}/input/code/run_processing.sh"],
             "ContainerArguments": [step],
         },
-        "Environment.$": "$.environment",
+        "Environment.$": environment,
         "ProcessingInputs": [*inputs, _input("code", "S3Uri", "${SourceUri}/")],
         "ProcessingOutputConfig": {
             "Outputs": [
                 {
                     "OutputName": output,
                     "S3Output": {
-                        "S3Uri.$": run_uri(output),
+                        "S3Uri.$": uri,
                         "LocalPath": f"{ML}/output/{output}",
                         "S3UploadMode": "EndOfJob",
                     },
                 }
+                for output, uri in outputs.items()
             ]
         },
         "ProcessingResources": {
@@ -75,7 +90,7 @@ def _processing(name: str, step: str, inputs: list[dict[str, Any]], output: str)
             }
         },
         "StoppingCondition": {"MaxRuntimeInSeconds.$": "$.resources.stopping.MaxRuntimeInSeconds"},
-        "Tags": _tags(),
+        "Tags": _tags(run),
     }
     return task(
         name,
@@ -86,13 +101,13 @@ def _processing(name: str, step: str, inputs: list[dict[str, Any]], output: str)
     )
 
 
-def _input(name: str, key: str, uri: str) -> dict[str, Any]:
+def _input(name: str, key: str, uri: str, *, data_type: str = "S3Prefix") -> dict[str, Any]:
     return {
         "InputName": name,
         "S3Input": {
             key: uri,
             "LocalPath": f"{ML}/input/{name}",
-            "S3DataType": "S3Prefix",
+            "S3DataType": data_type,
             "S3InputMode": "File",
         },
     }
@@ -103,7 +118,36 @@ def prepare_job(package: str, *, channels: Sequence[str] = ()) -> Task:
     other live models and who was erased, which states before this one have found."""
     dataset = _input("dataset", "S3Uri.$", "States.Format('s3://{}/{}/', $.bucket, $.dataset)")
     more = [_input(name, "S3Uri.$", f"$.{name}.artifacts") for name in channels]
-    return _processing("Prepare", f"{package}.prepare", [dataset, *more], "prepared")
+    return _processing(
+        "Prepare",
+        f"{package}.prepare",
+        [dataset, *more],
+        {"prepared": run_uri("prepared")},
+        job_name=_job_name("prepare"),
+    )
+
+
+def sync_job(plan: str) -> Task:
+    """What came into the archive → data sets. `plan` is where the state's data has the plan, whose
+    inputs and outputs are URIs; the archive's is a manifest of the objects not read before."""
+    inputs = [
+        _input(
+            name,
+            "S3Uri.$",
+            f"{plan}.inputs.{name}",
+            data_type="ManifestFile" if name == "archive" else "S3Prefix",
+        )
+        for name in SYNC_CHANNELS
+    ]
+    return _processing(
+        "Sync",
+        "sync",
+        inputs,
+        {name: f"{plan}.outputs.{name}" for name in SYNC_OUTPUTS},
+        job_name="States.Format('{}-sync', $.stamp.run)",
+        environment="States.JsonMerge($.names.environment, $.events.environment, false)",
+        run="$.stamp.run",
+    )
 
 
 def evaluate_job(package: str) -> Task:
@@ -113,7 +157,13 @@ def evaluate_job(package: str) -> Task:
         _input("model", "S3Uri.$", f"States.Format('{{}}/', {artifacts()})"),
         _input("champion", "S3Uri.$", "$.champion.artifacts"),
     ]
-    return _processing("Evaluate", f"{package}.evaluate", inputs, "evaluation")
+    return _processing(
+        "Evaluate",
+        f"{package}.evaluate",
+        inputs,
+        {"evaluation": run_uri("evaluation")},
+        job_name=_job_name("evaluate"),
+    )
 
 
 def artifacts() -> str:

@@ -1,4 +1,8 @@
-"""`retrain`: started by EventBridge Scheduler; starts `train-<kind>` on the newest data set.
+"""`retrain`: started by EventBridge Scheduler; syncs, then starts `train-<kind>`.
+
+What has come into the tenant's archive becomes its newest data sets first: a Lambda finds what is
+new, a job on folders makes data sets of it, the Lambda makes them the newest. Where nothing is new,
+and where there is no archive, the newest data set is what was imported.
 
 The schedule's input is what does not change (tenant, kind, configuration); the run's name, time
 and data set are found here, so that a scheduled run is like any other.
@@ -8,7 +12,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from state_machines.states import catch, fail_with_error, put, render, task
+from state_machines.jobs import DAY_SECONDS, sync_job
+from state_machines.states import (
+    catch,
+    choice,
+    equals,
+    fail_with_error,
+    is_present,
+    put,
+    render,
+    task,
+)
 
 _PARTS = "$.time"
 _ANY_OF = "-:.TZ+"
@@ -21,7 +35,62 @@ def _part(index: int) -> str:
 def retrain() -> dict[str, Any]:
     """The definition, with `${…}` tokens for what the stage fills in."""
     failed = fail_with_error("Failed")
-    read = task(
+    split, stamp, names, read, start = _split_time(), _stamp(), _names(), _read(), _start()
+    plan, sync, commit = _plan_sync(), sync_job("$.sync.plan"), _commit_sync()
+    default = put("DefaultRules", {"rules": {}, "environment": {}}, result_path="$.events")
+    for state in (plan, sync, commit, read, start):
+        if state is commit:
+            # Imported or erased meanwhile: train on what is there, the next sync does it all.
+            catch(commit, ["SyncChangedError"], read, result_path="$.unsynced")
+        catch(state, ["States.ALL"], failed)
+    split.next(stamp)
+    stamp.next(names)
+    names.next(choice("HasRules", [(is_present("$.events"), plan)], default=default))
+    default.next(plan)
+    plan.next(choice("IsDue", [(equals("$.sync.plan.due", ""), read)], default=sync))
+    sync.next(commit)
+    commit.next(read)
+    read.next(start)
+    return render(
+        split, comment="Sync, and start a run on the newest data", timeout_seconds=DAY_SECONDS
+    )
+
+
+def _plan_sync() -> Any:
+    """What has come into the tenant's archive; `due` is empty where nothing has, or there is
+    none."""
+    return _sync_lambda(
+        "PlanSync",
+        {
+            "tenant.$": "$.tenant",
+            "now.$": "$.stamp.started_at",
+            "unique.$": f"{_PARTS}.unique",
+            "rules.$": "$.events.rules",
+        },
+        result="plan",
+        result_path="$.sync",
+    )
+
+
+def _commit_sync() -> Any:
+    """Make what the job made the newest: pointers, which the job may not write, last."""
+    payload = {"plan.$": "$.sync.plan"}
+    return _sync_lambda("CommitSync", payload, result="made", result_path="$.synced")
+
+
+def _sync_lambda(name: str, payload: dict[str, Any], *, result: str, result_path: str) -> Any:
+    return task(
+        name,
+        "lambda:invoke",
+        {"FunctionName": "${SyncFunctionArn}", "Payload": payload},
+        result_selector={f"{result}.$": "$.Payload"},
+        result_path=result_path,
+        timeout_seconds=900,
+    )
+
+
+def _read() -> Any:
+    return task(
         "ReadDataset",
         "aws-sdk:s3:getObject",
         {
@@ -31,15 +100,6 @@ def retrain() -> dict[str, Any]:
         result_selector={"latest.$": "States.StringToJson($.Body)"},
         result_path="$.dataset",
     )
-    split, stamp, names = _split_time(), _stamp(), _names()
-    start = _start()
-    for state in (read, start):
-        catch(state, ["States.ALL"], failed)
-    read.next(split)
-    split.next(stamp)
-    stamp.next(names)
-    names.next(start)
-    return render(read, comment="Start a run on the newest data", timeout_seconds=300)
 
 
 def _split_time() -> Any:

@@ -1,4 +1,4 @@
-"""`nextbest data import | join | list`."""
+"""`nextbest data import | sync | join | list`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from pipelines.adapters import FORMATS
+from pipelines.commands.data_sync import sync
 from pipelines.console import (
     JsonOption,
     StageOption,
@@ -26,7 +27,7 @@ from pipelines.stacks import require_tenant
 from pipelines.stage import check_tenant, open_stage
 
 _SHOWN = 8
-app = typer.Typer(help="A tenant's data: import, join, list.", no_args_is_help=True)
+app = typer.Typer(help="A tenant's data: import, sync, join, list.", no_args_is_help=True)
 
 
 @app.command("import")
@@ -150,6 +151,9 @@ def _nudge_rows(profile: dict[str, Any]) -> list[tuple[str, str]]:
         ("context", ", ".join(profile["context"][:_SHOWN]) or "none"),
         ("smallest propensity", f"{profile['smallest_propensity']:.3g}"),
     ]
+
+
+app.command("sync")(sync)
 
 
 @app.command("join")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from pipelines.configuration import load_configuration
 from pipelines.console import (
     ApprenticeOption,
     JsonOption,
@@ -56,7 +57,8 @@ def set_(
         kind, parse_assignments(settings), release="apprentice" if apprentice else "live"
     )
     expression = rate(every) if every else cron(cron_fields or "")
-    view = set_schedule(workspace.stage, request, expression=expression)
+    events = load_configuration(workspace.root).events
+    view = set_schedule(workspace.stage, request, expression=expression, events=events)
     console.print(f"{view.tenant}: {view.kind} retrains at {view.expression}")
 
 

@@ -325,7 +325,11 @@ def run_processing(container: Container, request: dict[str, Any]) -> Outcome:
     for given in request.get("ProcessingInputs", []):
         source = given["S3Input"]
         target = _local(root, source["LocalPath"])
-        download(container.s3, source["S3Uri"], target, what=f"input {given['InputName']}")
+        what = f"input {given['InputName']}"
+        if source.get("S3DataType") == "ManifestFile":
+            _download_manifest(container.s3, source["S3Uri"], target, what=what)
+        else:
+            download(container.s3, source["S3Uri"], target, what=what)
     outputs = request.get("ProcessingOutputConfig", {}).get("Outputs", [])
     for output in outputs:
         _local(root, output["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
@@ -372,6 +376,23 @@ def download(s3: Any, uri: str, target: Path, *, what: str | None) -> None:
             found += 1
     if not found and what is not None:
         raise ClientFault(f"no S3 objects found under {uri!r} given for {what}")
+
+
+def _download_manifest(s3: Any, uri: str, target: Path, *, what: str) -> None:
+    """The objects that a manifest lists: `[{"prefix": "s3://…/"}, "key below it", …]`.
+
+    Source: docs.aws.amazon.com, "ProcessingS3Input", S3DataType.
+    """
+    parsed = urlparse(uri)
+    body = s3.get_object(Bucket=parsed.netloc, Key=parsed.path.lstrip("/"))["Body"].read()
+    start, *keys = json.loads(body)
+    place = urlparse(start["prefix"])
+    if not keys:
+        raise ClientFault(f"the manifest {uri!r} given for {what} lists no object")
+    for key in keys:
+        path = target / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        s3.download_file(place.netloc, f"{place.path.lstrip('/')}{key}", str(path))
 
 
 def upload(s3: Any, folder: Path, uri: str) -> None:

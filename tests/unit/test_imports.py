@@ -51,6 +51,7 @@ def test_a_room_imports_only_what_it_may(room):
         "inference.handlers.nudge",
         "inference.handlers.record_decisions",
         "inference.handlers.record_events",
+        "inference.handlers.sync",
         "inference.handlers.verify_release",
         "inference.archive",
     ],

@@ -1,7 +1,7 @@
 """What became of every recommended slot: the table `slots`.
 
-    decision_id, position (from 1), product_id, propensity, score, explored, promoted, clicked,
-    purchased
+    decision_id, decision, position (from 1), product_id, propensity, score, explored, promoted,
+    clicked, purchased
 
 An interaction goes, like a reward, to the customer's last decision that showed the product, if that
 was within `attribution_hours`. A decision's slots are final when that span is over.
@@ -18,6 +18,7 @@ from training.sync.configuration import SyncRules
 
 SLOTS = (
     "decision_id",
+    "decision",
     "position",
     "product_id",
     "propensity",
@@ -27,6 +28,7 @@ SLOTS = (
     "clicked",
     "purchased",
 )
+_OF_DECISION = ("decision_id", "decision", "customer_id", "at")
 _SHOWN = ("product_id", "score", "propensity", "explored", "promoted")
 
 
@@ -61,17 +63,18 @@ def _exploded(decisions: pd.DataFrame) -> pd.DataFrame:
     """A row a slot, with its decision's id, customer and time; a product counts once, where it
     stood first."""
     ordered = decisions.sort_values(["at", "decision_id"])
-    columns = (ordered["decision_id"], ordered["customer_id"], ordered["at"], ordered["slots"])
+    columns = [ordered[name] for name in (*_OF_DECISION, "slots")]
     rows = [
-        (decision, customer, at, place, *(slot.get(name) for name in _SHOWN))
-        for decision, customer, at, slots in zip(*columns, strict=True)
+        (*told, place, *(slot.get(name) for name in _SHOWN))
+        for *told, slots in zip(*columns, strict=True)
         for place, slot in enumerate(_list(slots), 1)
     ]
-    names = ["decision_id", "customer_id", "at", "position", *_SHOWN]
+    names = [*_OF_DECISION, "position", *_SHOWN]
     frame = pd.DataFrame(rows, columns=names).drop_duplicates(["decision_id", "product_id"])
     return frame.astype(
         {
             "decision_id": object,
+            "decision": object,
             "customer_id": object,
             "product_id": object,
             "at": "datetime64[us, UTC]",

@@ -32,7 +32,7 @@ def test_every_command_has_help(path):
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", *[f"docs/{n}.md" for n in ("nudges", "runs", "stages")]]
+    "name", ["README.md", *[f"docs/{n}.md" for n in ("nudges", "runs", "stages", "sync")]]
 )
 def test_documents_name_only_commands_that_exist(name):
     known = {path[0] for path in PATHS}

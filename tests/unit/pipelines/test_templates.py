@@ -40,6 +40,7 @@ def filled(definition):
         "ReleaseMachineArn",
         "TrainMachineArn",
         "VerifyFunctionArn",
+        "SyncFunctionArn",
         "LayerArn",
         "ImagesLayerArn",
     ):

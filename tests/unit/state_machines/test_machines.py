@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from inference.archive_sync import SyncChangedError
 from inference.errors import NextbestError
 from pipelines import errors as pipelines_errors
+from state_machines.jobs import SYNC_CHANNELS
 from state_machines.render import as_json, machines
 from state_machines.train_model import RETRYABLE
 from training import errors as training_errors
@@ -56,6 +58,28 @@ def test_data_errors_are_never_retried():
 
 def _subclasses(cls):
     return [cls, *[found for sub in cls.__subclasses__() for found in _subclasses(sub)]]
+
+
+def test_a_retraining_syncs_first_where_anything_is_due():
+    states = MACHINES["retrain"]["States"]
+    assert states["PlanSync"]["Next"] == "IsDue"
+    assert states["IsDue"]["Default"] == "Sync"
+    assert states["IsDue"]["Choices"][0]["Next"] == states["CommitSync"]["Next"] == "ReadDataset"
+    caught = states["CommitSync"]["Catch"][0]
+    assert (caught["ErrorEquals"], caught["Next"]) == ([SyncChangedError.__name__], "ReadDataset")
+
+
+def test_the_job_of_a_sync_has_the_channels_and_outputs_of_a_plan():
+    parameters = MACHINES["retrain"]["States"]["Sync"]["Parameters"]
+    inputs = {i["InputName"]: i["S3Input"] for i in parameters["ProcessingInputs"]}
+    assert {*inputs} == {*SYNC_CHANNELS, "code"}
+    kinds = {name: given["S3DataType"] for name, given in inputs.items()}
+    assert kinds.pop("archive") == "ManifestFile"
+    assert {*kinds.values()} == {"S3Prefix"}
+    outputs = parameters["ProcessingOutputConfig"]["Outputs"]
+    assert [o["S3Output"]["S3Uri.$"] for o in outputs] == [
+        f"$.sync.plan.outputs.{name}" for name in ("sync", "interactions", "nudges")
+    ]
 
 
 def test_every_job_is_tagged_with_tenant_run_and_stage():

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+from botocore.exceptions import ClientError
 
 from inference.archive import Archive
 from training.datasets import build_dataset, write_dataset
@@ -60,6 +61,9 @@ class _Disk:
         path = self.folder / Key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(Body)
+
+    def get_object(self, *, Bucket, Key):
+        raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")  # nobody was erased
 
 
 class Shop:
