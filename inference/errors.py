@@ -10,6 +10,7 @@
     │   ├── ProfileChangedError    another decision wrote first: read again
     │   └── ProfileFullError       more than an item may hold
     ├── ProductStoreError      (inference.live_products) changes of products could not be read
+    ├── StreamError            (inference.intake) the stream of events did not take one
     ├── GoldenMismatchError    a released version answers its golden requests differently
     ├── training.errors        DataQualityError, NotEnoughDataError, ConfigurationError
     └── pipelines.errors       StageError, DeployError, RunError, ...

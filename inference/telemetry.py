@@ -1,4 +1,4 @@
-"""One line a decision: structured log and CloudWatch metrics at once. Runs in a Lambda.
+"""One line a decision, or a request of events: structured log and CloudWatch metrics at once.
 
 The line is JSON in CloudWatch's embedded metric format, so that Logs turns it into metrics with
 the dimensions service, stage, tenant and model. It never holds a customer's id or the request.
@@ -39,6 +39,13 @@ NUDGE_METRICS = {
     "LatencyMs": "Milliseconds",
 }
 
+EVENT_METRICS = {
+    "Events": "Count",
+    "Rejected": "Count",
+    "BadRequests": "Count",
+    "LatencyMs": "Milliseconds",
+}
+
 
 def _directives(metrics: Mapping[str, str]) -> list[dict[str, Any]]:
     return [
@@ -52,6 +59,7 @@ def _directives(metrics: Mapping[str, str]) -> list[dict[str, Any]]:
 
 _PRODUCT_DIRECTIVES = _directives(METRICS)
 _NUDGE_DIRECTIVES = _directives(NUDGE_METRICS)
+_EVENT_DIRECTIVES = _directives(EVENT_METRICS)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -75,6 +83,7 @@ class Telemetry:
             "decision_id": answer.get("decision_id"),
             "products": len(products),
             "unknown_products": len(answer.get("unknown_products", ())),
+            "Decisions": 1,
             "Fallbacks": 1 if answer.get("fallback") else 0,
             "Empty": 0 if products or error else 1,
             "Unlogged": int(answer.get("logged") is False),
@@ -85,6 +94,7 @@ class Telemetry:
         """Log a nudge with all that audits its draw; `decision` holds nothing of the customer."""
         told = {
             **decision,
+            "Decisions": 1,
             "Nudges": 0 if decision["action"] == NONE else 1,
             "Holdouts": int(decision["holdout"]),
             "Degraded": int(decision["degraded"]),
@@ -94,8 +104,23 @@ class Telemetry:
 
     def refused(self, error: Mapping[str, Any], *, request_id: str, latency_ms: float) -> None:
         """Log a bad request for a nudge: which field it was, not what it held."""
-        told = {"Nudges": 0, "Holdouts": 0, "Degraded": 0, "Unlogged": 0}
+        told = {"Decisions": 1, "Nudges": 0, "Holdouts": 0, "Degraded": 0, "Unlogged": 0}
         self._write(told, _NUDGE_DIRECTIVES, error, request_id=request_id, latency_ms=latency_ms)
+
+    def received(self, answer: Mapping[str, Any], *, request_id: str, latency_ms: float) -> None:
+        """Log what came of events that were sent: counts, and of the first fault its place."""
+        told = {"Events": answer.get("accepted", 0), "Rejected": len(answer.get("rejected", ()))}
+        error = answer.get("error")
+        if error and error["status"] != 400:
+            error = None
+        self._write(
+            told,
+            _EVENT_DIRECTIVES,
+            error,
+            request_id=request_id,
+            latency_ms=latency_ms,
+            message="events",
+        )
 
     def _write(
         self,
@@ -105,10 +130,11 @@ class Telemetry:
         *,
         request_id: str,
         latency_ms: float,
+        message: str = "decision",
     ) -> None:
         line = {
             "level": "INFO",
-            "message": "bad request" if error else "decision",
+            "message": "bad request" if error else message,
             "service": self.service,
             "stage": self.stage,
             "tenant": self.tenant,
@@ -116,7 +142,6 @@ class Telemetry:
             "request_id": request_id,
             "path": error["path"] if error else None,
             **told,
-            "Decisions": 1,
             "BadRequests": 1 if error else 0,
             "LatencyMs": round(latency_ms, 3),
             "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": directives},

@@ -10,6 +10,7 @@ nearest known one.
     region = "eu-west-1"
     profile = "shop"
     architecture = "arm64"          # of the Lambdas: arm64 or x86_64
+    http_api = true                 # for callers without AWS credentials; AWS charges for its pool
 
     [runs]
     instance_type = "ml.m5.xlarge"
@@ -47,7 +48,7 @@ MAXIMUM_TUNING_JOBS = 30  # as many values as SageMaker lets a categorical param
 
 
 class StageConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One stage. `account` is asked of STS when absent."""
+    """One stage. `account` is asked of STS when absent; `http_api` gives each tenant one."""
 
     region: str = "us-east-1"
     account: str | None = None
@@ -55,6 +56,7 @@ class StageConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     architecture: Literal["arm64", "x86_64"] = "arm64"
     lambda_runtime: str = "python3.13"
     memory_mb: int = 1024
+    http_api: bool = True
 
 
 class RunConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -31,6 +31,10 @@ class CustomerError(NextbestError):
     """What is held on a customer cannot be read in full."""
 
 
+class ApiError(NextbestError):
+    """A tenant's HTTP API that is not there, or that gives no token."""
+
+
 class ErasureError(NextbestError):
     """Customers who cannot be erased, or not now; says what to do."""
 

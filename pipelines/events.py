@@ -18,11 +18,11 @@ from typing import Any
 from inference.dead_letters import DECISIONS, EVENTS
 from inference.errors import BadRequestError
 from inference.event_contracts import decode_event
+from inference.event_stream import EventStream
 from pipelines.errors import EventError
 from pipelines.stage import Stage
 
-_RECORDS_A_CALL = 200  # a call takes 5 MB
-_ATTEMPTS = 6
+_RECORDS_AT_ONCE = 1000
 _HIDDEN_SECONDS = 60
 
 
@@ -82,42 +82,21 @@ def put_records(
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Put records on a stream as they are; what Kinesis throttles is put again. How many."""
-    kinesis, count, rest = stage.client("kinesis"), 0, iter(records)
-    while batch := list(islice(rest, _RECORDS_A_CALL)):
-        entries = [{"Data": record, "PartitionKey": _partition(record)} for record in batch]
-        _put_all(kinesis, _name(stage, stream), entries, sleep=sleep)
+    onto = EventStream(_name(stage, stream), stage.client("kinesis"), sleep)
+    count, rest = 0, iter(records)
+    while batch := list(islice(rest, _RECORDS_AT_ONCE)):
+        refused = onto.put(batch)
+        if refused:
+            raise EventError(
+                f"{onto.name} refused {len(refused)} records again and again; put them again "
+                "later: those that landed are not counted twice"
+            )
         count += len(batch)
     return count
 
 
 def _name(stage: Stage, stream: str) -> str:
     return stage.decision_stream if stream == DECISIONS else stage.event_stream
-
-
-def _put_all(
-    kinesis: Any, stream: str, entries: list[dict[str, Any]], *, sleep: Callable[[float], None]
-) -> None:
-    for attempt in range(_ATTEMPTS):
-        answer = kinesis.put_records(StreamName=stream, Records=entries)
-        results = zip(entries, answer["Records"], strict=True)
-        entries = [entry for entry, result in results if "ErrorCode" in result]
-        if not entries:
-            return
-        sleep(0.1 * 2**attempt)
-    raise EventError(
-        f"{stream} refused {len(entries)} records {_ATTEMPTS} times; put them again later: "
-        "those that landed are not counted twice"
-    )
-
-
-def _partition(record: bytes) -> str:
-    """A customer's events share a shard, and a product's; what is unreadable goes anywhere."""
-    try:
-        event = json.loads(record)
-        whose = (event.get(name) for name in ("customer_id", "product_id", "decision_id"))
-        return f"{event['tenant']}#{next(filter(None, whose))}"[:256]
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
-        return "unreadable"
 
 
 def dead_letters(stage: Stage, *, hidden_seconds: int = _HIDDEN_SECONDS) -> list[DeadLetter]:

@@ -31,14 +31,16 @@ POINTERS = {
     IMAGE_MODEL: "latest-images.json",
 }
 _TENANT = re.compile(r"[a-z](?:[a-z0-9]|-(?=[a-z0-9])){0,19}")
+_RESERVED = ("record",)  # its events function would be called as the stage's own
 
 
 def check_tenant(tenant: str) -> str:
     """The tenant's name as given, or `TenantError` if names of AWS resources cannot hold it."""
-    if _TENANT.fullmatch(tenant) is None:
+    if _TENANT.fullmatch(tenant) is None or tenant in _RESERVED:
         raise TenantError(
             f"{tenant!r} cannot name a tenant: expected 1 to 20 lower-case letters, digits and "
-            "single hyphens, starting with a letter, e.g. 'acme' or 'shop-fr'"
+            "single hyphens, starting with a letter, e.g. 'acme' or 'shop-fr', but not "
+            f"{', '.join(_RESERVED)}"
         )
     return tenant
 

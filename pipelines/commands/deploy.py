@@ -1,13 +1,14 @@
-"""`nextbest deploy` and `nextbest tenant add | list | remove`."""
+"""`nextbest deploy` and `nextbest tenant add | list | remove | credentials | token`."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 import typer
 
-from pipelines import stacks
-from pipelines.console import StageOption, console
+from pipelines import api, stacks
+from pipelines.console import JsonOption, StageOption, console, print_json
 from pipelines.stage import open_stage
 
 tenant_app = typer.Typer(help="Tenants: own functions, roles, keys.", no_args_is_help=True)
@@ -62,3 +63,23 @@ def remove(
     if not yes:
         typer.confirm(f"Delete the functions and roles of {tenant}?", abort=True)
     stacks.remove_tenant(where, tenant, progress=_say)
+
+
+@tenant_app.command()
+def credentials(
+    tenant: TenantArgument, as_json: JsonOption = False, stage: StageOption = None
+) -> None:
+    """What a service needs to call the tenant's HTTP API; holds a secret."""
+    found = dataclasses.asdict(api.access(open_stage(stage), tenant))
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        said = " ".join(value) if isinstance(value, tuple) else value
+        console.print(f"{name:<14} {said}", markup=False, soft_wrap=True)
+
+
+@tenant_app.command()
+def token(tenant: TenantArgument, stage: StageOption = None) -> None:
+    """A token for the tenant's HTTP API, good for an hour."""
+    print(api.token(api.access(open_stage(stage), tenant)))

@@ -95,10 +95,12 @@ def material(stage: Stage) -> Material:
         "ReleaseDefinitionKey": keys["release-model"],
         "RetrainDefinitionKey": keys["retrain"],
     }
-    memory = str(stage.configuration.memory_mb)
-    return Material(
-        tuple(uploads), machine_parameters, shared, {**shared, "MemoryMegabytes": memory}
-    )
+    tenant = {
+        **shared,
+        "MemoryMegabytes": str(stage.configuration.memory_mb),
+        "HttpApi": "true" if stage.configuration.http_api else "false",
+    }
+    return Material(tuple(uploads), machine_parameters, shared, tenant)
 
 
 def _source_uploads(prefix: str, source: packages.Package) -> list[Upload]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import msgspec
 import pytest
 
 from inference.contracts import ProductAnswer, ProductRequest, ProductResponse, decode_request
+from inference.event_stream import EventStream
+from inference.intake import Intake
 from inference.nudge_contracts import decode_nudge_request
 from inference.visual_contracts import SimilarRequest, decode_similar_request
 from pipelines import openapi
@@ -42,6 +45,37 @@ def test_every_example_of_look_alikes_is_a_good_request(name: str) -> None:
     example = openapi.SIMILAR_EXAMPLES[name][1]
     request = decode_similar_request(json.dumps(example))
     assert all(getattr(request, key) for key in example)
+
+
+@pytest.mark.parametrize("name", openapi.EVENT_EXAMPLES)
+def test_every_example_of_events_is_taken(name: str) -> None:
+    intake = Intake("acme", EventStream("events", Taking()))
+    answer = intake.answer(json.dumps(openapi.EVENT_EXAMPLES[name][1]), now=datetime.now(UTC))
+    assert (answer["accepted"] > 0, answer["rejected"]) == (True, [])
+
+
+class Taking:
+    """A stream that takes everything."""
+
+    def put_records(self, **given: Any) -> dict[str, Any]:
+        return {"Records": [{} for _ in given["Records"]]}
+
+
+def test_events_are_sent_without_a_tenant() -> None:
+    schemas = openapi.document()["components"]["schemas"]
+    assert len(openapi.EVENT_NAMES) == 6
+    for name in openapi.EVENT_NAMES:
+        assert "tenant" not in schemas[name]["properties"]
+        assert {"type", "schema_version", "timestamp"} <= set(schemas[name]["required"])
+        assert "event_id" in schemas[name]["properties"]
+
+
+def test_the_paths_are_the_routes_of_the_template() -> None:
+    template = (ROOT / "pipelines" / "stacks" / "tenant.yaml").read_text(encoding="utf-8")
+    routes = set(re.findall(r"RouteKey: POST (\S+)", template))
+    scopes = re.findall(r"AuthorizationScopes: \[(\S+)\]", template)
+    assert routes == set(openapi.document()["paths"])
+    assert len(scopes) == len(routes)
 
 
 def test_every_reference_leads_somewhere() -> None:

@@ -164,7 +164,9 @@ def test_tuning_beyond_the_services_limits_is_refused(jobs, parallel):
         with_tuning(RunConfiguration(), jobs=jobs, parallel=parallel)
 
 
-@pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a--b", "1a", "a" * 21, "a/b"])
+@pytest.mark.parametrize(
+    "name", ["", "A", "a_b", "-a", "a-", "a--b", "1a", "a" * 21, "a/b", "record"]
+)
 def test_a_tenant_that_cannot_name_resources_is_refused(name):
     with pytest.raises(TenantError):
         check_tenant(name)
