@@ -13,6 +13,7 @@ from inference.policy import Policy, draw
 from pipelines import apprentices, releases, stacks
 from pipelines.errors import ReleaseError
 from pipelines.workspace import Workspace
+from tests.integration.test_events import archived, eventually
 from tests.unit.inference import small_policy
 
 FIRST, SECOND, THIRD = (f"nudge-policy-2026112{day}t001904-ab12c{day}" for day in (4, 5, 6))
@@ -120,6 +121,20 @@ def test_what_the_lambda_answered_is_in_the_stage_s_table(first, workspace):
     assert len(found.profile.contacts) == (answer["action"] != "none")
     assert not answer["degraded"]
     assert workspace.decide(request, decision="nudge") == answer
+
+
+def test_what_the_lambda_answered_is_in_the_archive(first, workspace):
+    answer = ask(workspace, 3)
+    assert answer["logged"] is True
+
+    def row():
+        rows = archived(workspace.stage, "decisions", tenant=TENANT)
+        return next((r for r in rows if r["decision_id"] == answer["decision_id"]), None)
+
+    found = eventually(row)
+    assert {e["action"]: e["propensity"] for e in found["eligible"]} == answer["propensities"]
+    assert (found["action"], found["customer_id"]) == (answer["action"], "c-3")
+    assert json.loads(found["context"]) == {"age": 23}
 
 
 def test_a_bad_request_is_answered_with_its_path(first, workspace):

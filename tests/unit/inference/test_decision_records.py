@@ -18,6 +18,7 @@ from inference.decision_records import (
     DecisionRecord,
     decode_record,
     encode_record,
+    of_similar,
     row_of,
 )
 from inference.errors import BadRequestError
@@ -25,6 +26,7 @@ from inference.handlers.next_best_product import Service
 from inference.nudge import Nudge
 from inference.nudge_service import NudgeService
 from inference.profiles import InMemoryProfiles
+from inference.visual_contracts import SimilarProduct, SimilarRequest, SimilarResponse
 from tests.unit.inference import small_model, small_policy
 
 NOW = small_model.NOW
@@ -116,6 +118,25 @@ def test_a_key_asked_of_another_process_is_the_same_decision_logged_again() -> N
     assert again.answer(asked, now=NOW, decision_id="c") == first
     assert len(log.records) == 2
     assert row_of(log.records[0]) == row_of(log.records[1])
+
+
+def test_look_alikes_are_logged_with_their_likeness_as_score() -> None:
+    request = SimilarRequest(image="aGVsbG8=", limit=3, exclude_products=["x"])
+    response = SimilarResponse(
+        decision_id="d-1",
+        model_version="7",
+        run="run-1",
+        tenant="acme",
+        products=[SimilarProduct("p", 0.9), SimilarProduct("q", 0.5)],
+        labels={},
+        unknown_products=[],
+        empty_reason=None,
+    )
+    found = archived(of_similar(request, response, at=NOW))
+    slots = [(s["product_id"], s["score"], s["propensity"]) for s in found["slots"]]
+    assert slots == [("p", 0.9, 1.0), ("q", 0.5, 1.0)]
+    assert (found["decision"], found["customer_id"]) == ("similar-products", None)
+    assert json.loads(found["request"]) == {"exclude_products": 1, "limit": 3}
 
 
 def test_a_replayed_nudge_is_not_logged() -> None:
