@@ -9,8 +9,9 @@ An erasure drops what happened up to its time, and what of it still arrives late
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 import msgspec
 
@@ -24,10 +25,43 @@ from inference.event_contracts import (
     Reward,
 )
 from inference.guardrail_rules import aware
-from inference.profiles import Conversion, Profile, Seen, Stamp, Stored
+from inference.profiles import (
+    Conversion,
+    Profile,
+    ProfileChangedError,
+    ProfileStoreError,
+    Seen,
+    Stamp,
+    Stored,
+)
 
 MAX_INTERACTIONS = 200
 MAX_CONVERSIONS = 100
+_ATTEMPTS = 8
+
+
+class WritableProfiles(Protocol):
+    """Where a tenant's profiles are; `inference.dynamo_profiles` says what is raised."""
+
+    def read(self, customer_id: str) -> Stored: ...
+
+    def write(self, customer_id: str, seen: Stored, new: Stored) -> None: ...
+
+
+def bring_in(profiles: WritableProfiles, customer_id: str, events: Sequence[OfCustomer]) -> None:
+    """Bring events into a profile: read, merge, write what was read; again where somebody else was
+    faster. Raises `ProfileStoreError`."""
+    for _ in range(_ATTEMPTS):
+        seen = profiles.read(customer_id)
+        new = merged(seen, events)
+        if new is seen:
+            return
+        try:
+            profiles.write(customer_id, seen, new)
+            return
+        except ProfileChangedError:
+            continue
+    raise ProfileStoreError(f"a profile was written {_ATTEMPTS} times while events came in")
 
 
 def merged(stored: Stored, events: Iterable[OfCustomer]) -> Stored:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from training.suppression import strip_file
 Progress = Callable[[str, int, int], None]  # what, how many of how many
 _DATASETS = "datasets"
 _THREADS = 8  # an archive is many small objects
+_PRECISION = timedelta(seconds=1)  # S3 leaves out what is less
 _CHANGED = ("NoSuchKey", "404", "PreconditionFailed", "ConditionalRequestConflict")
 
 
@@ -148,7 +149,8 @@ class Rewriter:
         path, target = work / found.name, work / f"{found.name}.stripped"
         try:
             self._s3.download_file(self._bucket, found.key, str(path))
-            stripped = strip_file(path, target, self._suppression, written_at=found.written_at)
+            written_at = found.written_at + _PRECISION
+            stripped = strip_file(path, target, self._suppression, written_at=written_at)
         except ClientError as error:
             _raise_unless_changed(error)
             return _Checked(found)

@@ -19,10 +19,9 @@ from typing import Any
 from pyarrow import parquet as files
 
 from inference.archive import folder_of
-from inference.customer_events import merged
+from inference.customer_events import bring_in
 from inference.dynamo_profiles import DynamoProfiles
 from inference.event_contracts import Erasure
-from inference.profiles import ProfileChangedError
 from inference.suppression import Suppression
 from pipelines import suppressions
 from pipelines.erased_objects import Pass, Progress, Rewriter, listed
@@ -33,7 +32,6 @@ from pipelines.stage import Stage, check_tenant
 
 SETTLED_AFTER_SECONDS = 5.0  # a write that asked the list before it changed has ended by then
 _PASSES = 20
-_ATTEMPTS = 20
 
 
 @dataclass
@@ -177,14 +175,4 @@ def forget(stage: Stage, tenant: str, customer_id: str, *, at: datetime) -> None
         customer_id=customer_id,
         timestamp=at,
     )
-    for _ in range(_ATTEMPTS):
-        seen = profiles.read(customer_id)
-        new = merged(seen, [event])
-        if new is seen:
-            return
-        try:
-            profiles.write(customer_id, seen, new)
-            return
-        except ProfileChangedError:
-            continue
-    raise ErasureError(f"a profile was written {_ATTEMPTS} times meanwhile; erase it again")
+    bring_in(profiles, customer_id, [event])

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from inference.archive import Archive, KeepsRows
-from inference.customer_events import merged
+from inference.customer_events import WritableProfiles, bring_in
 from inference.dead_letters import Bury, DeadLetter, grave
 from inference.dynamo import impatient_client
 from inference.dynamo_products import DynamoProducts
@@ -25,22 +25,7 @@ from inference.dynamo_profiles import DynamoProfiles
 from inference.errors import BadRequestError
 from inference.event_contracts import AnyEvent, OfCustomer, ProductChange, decode_event
 from inference.event_rows import rows_of
-from inference.profiles import (
-    ProfileChangedError,
-    ProfileFullError,
-    ProfileStoreError,
-    Stored,
-)
-
-_ATTEMPTS = 8
-
-
-class WritableProfiles(Protocol):
-    """Where a tenant's profiles are; `inference.dynamo_profiles` says what is raised."""
-
-    def read(self, customer_id: str) -> Stored: ...
-
-    def write(self, customer_id: str, seen: Stored, new: Stored) -> None: ...
+from inference.profiles import ProfileFullError
 
 
 class WritableProducts(Protocol):
@@ -69,7 +54,7 @@ class Recorder:
                 self.products(event.tenant).record(event)
         for (tenant, customer_id), batch in _by_customer(events).items():
             try:
-                self._merge(tenant, customer_id, [event for _, event in batch])
+                bring_in(self.profiles(tenant), customer_id, [event for _, event in batch])
             except ProfileFullError as error:
                 for raw, _ in batch:
                     self.bury(DeadLetter.of(raw, error, now=now))
@@ -83,21 +68,6 @@ class Recorder:
             except BadRequestError as error:
                 self.bury(DeadLetter.of(raw, error, path=error.path, now=now))
         return good
-
-    def _merge(self, tenant: str, customer_id: str, events: list[OfCustomer]) -> None:
-        """Read, merge, write what was read; again where somebody else was faster."""
-        profiles = self.profiles(tenant)
-        for _ in range(_ATTEMPTS):
-            seen = profiles.read(customer_id)
-            new = merged(seen, events)
-            if new is seen:
-                return
-            try:
-                profiles.write(customer_id, seen, new)
-                return
-            except ProfileChangedError:
-                continue
-        raise ProfileStoreError(f"a profile was written {_ATTEMPTS} times while events came in")
 
 
 def _by_customer(

@@ -101,7 +101,8 @@ def prepare(dataset: NudgeDataset, configuration: NudgeConfiguration) -> Prepare
     frame = chosen.nudges
     names = [spec.action for spec in chosen.specs]
     rewards = _target(frame, configuration)
-    columns = {c.removeprefix(CONTEXT): frame[c] for c in dataset.context_columns}
+    told = [c for c in dataset.context_columns if not _names_customers(frame, c)]
+    columns = {c.removeprefix(CONTEXT): frame[c] for c in told}
     features = features_of(columns, maximum_categories=configuration.maximum_categories)
     codes, customers = pd.factorize(frame["customer_id"], sort=True)
     contexts = Encoder(features).encode_columns(columns, len(frame))
@@ -123,9 +124,20 @@ def prepare(dataset: NudgeDataset, configuration: NudgeConfiguration) -> Prepare
             "reward": _reward(rewards, configuration),
             "binary": bool(np.isin(rewards, (0.0, 1.0)).all()),
             "fingerprint": _fingerprint(contexts, actions, rewards, chosen.propensities, times),
-            "notes": list(chosen.notes),
+            "notes": [*chosen.notes, *_left_out(set(dataset.context_columns) - set(told))],
         },
     )
+
+
+def _names_customers(frame: pd.DataFrame, column: str) -> bool:
+    """Whether a context is who the customer is, wherever it is told: nothing that others share, and
+    no model may hold it."""
+    told = frame[column].notna()
+    return bool(told.any() and (frame[column] == frame["customer_id"])[told].all())
+
+
+def _left_out(columns: set[str]) -> list[str]:
+    return [f"{column} is left out: it holds the customers' ids" for column in sorted(columns)]
 
 
 def _plain(features: list[Feature]) -> list[dict[str, Any]]:

@@ -205,3 +205,13 @@ def test_a_column_that_tells_nothing_is_left_out():
     table = nudges_table().assign(context_country="FR", context_zero=0)
     names = [f["name"] for f in prepared(table).meta["features"]]
     assert names == ["age", "device"]
+
+
+def test_a_context_that_is_the_customers_id_is_not_learned():
+    table = nudges_table()
+    who = table["customer_id"].where(table.index % 3 > 0)
+    found = prepared(table.assign(context_who=who, context_tool=table["context_device"]))
+    assert "who" not in [feature["name"] for feature in found.meta["features"]]
+    assert "context_who is left out: it holds the customers' ids" in found.meta["notes"]
+    assert str(table["customer_id"].iloc[0]) not in str(found.meta["features"])
+    assert len(prepared(table).meta["features"]) + 1 == len(found.meta["features"])
