@@ -45,14 +45,22 @@ class WritableProfiles(Protocol):
 
     def read(self, customer_id: str) -> Stored: ...
 
+    def read_many(self, customer_ids: Iterable[str]) -> dict[str, Stored]: ...
+
     def write(self, customer_id: str, seen: Stored, new: Stored) -> None: ...
 
 
-def bring_in(profiles: WritableProfiles, customer_id: str, events: Sequence[OfCustomer]) -> None:
-    """Bring events into a profile: read, merge, write what was read; again where somebody else was
-    faster. Raises `ProfileStoreError`."""
+def bring_in(
+    profiles: WritableProfiles,
+    customer_id: str,
+    events: Sequence[OfCustomer],
+    *,
+    seen: Stored | None = None,
+) -> None:
+    """Bring events into a profile: read it, unless it is as `seen`; merge, write what was read;
+    again where somebody else was faster. Raises `ProfileStoreError`."""
     for _ in range(_ATTEMPTS):
-        seen = profiles.read(customer_id)
+        seen = profiles.read(customer_id) if seen is None else seen
         new = merged(seen, events)
         if new is seen:
             return
@@ -60,7 +68,7 @@ def bring_in(profiles: WritableProfiles, customer_id: str, events: Sequence[OfCu
             profiles.write(customer_id, seen, new)
             return
         except ProfileChangedError:
-            continue
+            seen = None
     raise ProfileStoreError(f"a profile was written {_ATTEMPTS} times while events came in")
 
 

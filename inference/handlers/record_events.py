@@ -27,6 +27,8 @@ from inference.event_contracts import AnyEvent, OfCustomer, ProductChange, decod
 from inference.event_rows import rows_of
 from inference.profiles import ProfileFullError
 
+Batch = list[tuple[bytes, OfCustomer]]  # records with their events
+
 
 class WritableProducts(Protocol):
     """Where a tenant's product changes are; `inference.dynamo_products` says what is raised."""
@@ -52,9 +54,16 @@ class Recorder:
         for _, event in events:
             if isinstance(event, ProductChange):
                 self.products(event.tenant).record(event)
-        for (tenant, customer_id), batch in _by_customer(events).items():
+        for tenant, batches in _by_customer(events).items():
+            self._bring_in(tenant, batches, now=now)
+
+    def _bring_in(self, tenant: str, batches: dict[str, Batch], *, now: datetime) -> None:
+        profiles = self.profiles(tenant)
+        known = profiles.read_many(batches)
+        for customer_id, batch in batches.items():
+            theirs = [event for _, event in batch]
             try:
-                bring_in(self.profiles(tenant), customer_id, [event for _, event in batch])
+                bring_in(profiles, customer_id, theirs, seen=known.get(customer_id))
             except ProfileFullError as error:
                 for raw, _ in batch:
                     self.bury(DeadLetter.of(raw, error, now=now))
@@ -70,14 +79,13 @@ class Recorder:
         return good
 
 
-def _by_customer(
-    events: Iterable[tuple[bytes, AnyEvent]],
-) -> dict[tuple[str, str], list[tuple[bytes, OfCustomer]]]:
+def _by_customer(events: Iterable[tuple[bytes, AnyEvent]]) -> dict[str, dict[str, Batch]]:
     """What belongs in profiles, by tenant and customer; a reward may name no customer."""
-    found: dict[tuple[str, str], list[tuple[bytes, OfCustomer]]] = {}
+    found: dict[str, dict[str, Batch]] = {}
     for raw, event in events:
         if not isinstance(event, ProductChange) and event.customer_id is not None:
-            found.setdefault((event.tenant, event.customer_id), []).append((raw, event))
+            theirs = found.setdefault(event.tenant, {})
+            theirs.setdefault(event.customer_id, []).append((raw, event))
     return found
 
 

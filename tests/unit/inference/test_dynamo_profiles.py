@@ -84,6 +84,27 @@ def test_another_tenants_customer_of_the_same_id_is_another(client: Any) -> None
     assert store(client, "other").read("c-1") == Stored()
 
 
+def test_many_are_read_as_each_is_alone(client: Any) -> None:
+    profiles = store(client)
+    names = [f"c-{number}" for number in range(230)]
+    for name in names[::50]:
+        profiles.record(name, Stored(), Change(NOW, Contact(name, NOW)))
+    store(client, "other").record("c-1", Stored(), Change(NOW, Contact("mail", NOW)))
+    found = profiles.read_many([*names, names[0]])
+    assert found == {name: profiles.read(name) for name in names}
+    assert [name for name, stored in found.items() if stored.revision] == names[::50]
+    assert profiles.read_many([]) == {}
+
+
+def test_who_was_left_out_of_an_answer_is_missing_and_not_unknown() -> None:
+    class Busy:
+        def batch_get_item(self, *, RequestItems: Any) -> dict[str, Any]:
+            rest = RequestItems["profiles"]["Keys"][1:]
+            return {"Responses": {}, "UnprocessedKeys": {"profiles": {"Keys": rest}}}
+
+    assert store(Busy()).read_many(["c-1", "c-2", "c-3"]) == {"c-1": Stored()}
+
+
 class Racing(DynamoProfiles):
     """Both decide on what they read before either writes."""
 
