@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from pipelines.local.event_sources import retry_and_split_batches_of_kinesis
+
 _CURRENT: contextvars.ContextVar[dict | None] = contextvars.ContextVar("execution", default=None)
 _END_OF_LOG = "\x1eend of call"
 _LOG_SECONDS = 0.25  # as long as ministack waits for a log at most
@@ -304,4 +306,5 @@ CORRECTIONS = (
     keep_environment_names_in_state_machines,
     compare_with_the_value_at_a_path,
     tick_schedules_every_second,
+    retry_and_split_batches_of_kinesis,
 )
