@@ -1,8 +1,9 @@
 """Decide, see what comes of it, learn, release, decide better: the loop, with known truth.
 
 A pilot that chance decided makes the first policy, which draws evenly. Then week by week customers
-ask the deployed Lambda and react as the simulator knows they do; at the week's end the schedule
-starts a run on all that was seen, and what passes the gate decides the next week. Off-policy
+ask the deployed Lambda and react as the simulator knows they do: decisions go to the archive by
+themselves, rewards as events. At the week's end the schedule syncs and starts a run on all that was
+seen, and what passes the gate decides the next week. Off-policy
 estimates stand beside what the simulator knows.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +21,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines import data, decisions, stacks
+from pipelines import data, decisions, events, stacks
 from pipelines.demo import nudges
+from pipelines.demo.archived import Archived
 from pipelines.demo.nudge_tour import open_policy, probabilities
-from pipelines.demo.weeks import Ask, Week, live_through, table_of
+from pipelines.demo.weeks import Ask, Week, live_through, logged_of, rewards_of
 from pipelines.errors import RunError
 from pipelines.releases import require_live
-from pipelines.schedules import run_schedule
+from pipelines.schedules import rate, run_schedule, set_schedule
 from pipelines.stage import NUDGE_POLICY, Stage
 from pipelines.workspace import Run, Workspace
 
@@ -37,6 +40,11 @@ EVENLY: dict[str, Any] = {**nudges.SETTINGS, "epsilon": 1.0, "gate_margin": -100
 # What ran includes the champion and its exploration: a successor need not be proven better than
 # that, only, at 95 %, not to lose more than this per decision. The champion's own check stays.
 RETRAINING: dict[str, Any] = {**nudges.SETTINGS, "gate_margin": -0.05}
+# A simulated week has seconds: what a customer does, he does at once.
+WAIT_SECONDS = 2.0
+EVENTS: dict[str, Any] = dict.fromkeys(
+    ("attribution_hours", "reward_wait_hours"), WAIT_SECONDS / 3600
+)
 Say = Callable[[str], None]
 
 
@@ -96,7 +104,9 @@ class Loop:
         self.customers = customers
         self.seed = seed
         self.audience = nudges.simulate_audience(seed=seed, customers=PILOT + weeks * customers)
-        self._log: list[pd.DataFrame] = []
+        self._decisions, self._rewards = (
+            Archived(workspace.stage, workspace.tenant, table) for table in ("decisions", "rewards")
+        )
         client = workspace.stage.client("lambda")
         self._ask: Ask = functools.partial(
             decisions.decide, workspace.stage, workspace.tenant, decision="nudge", client=client
@@ -104,21 +114,19 @@ class Loop:
 
     def begin(self, say: Say) -> None:
         """The pilot, the policy that draws evenly, and the schedule."""
-        pilot = np.arange(PILOT)
-        self._log.append(nudges.log_uniformly(self.audience.of(pilot), seed=self.seed))
-        self._hand_over()
+        self._import_pilot()
         run = self.workspace.train(NUDGE_POLICY, **EVENLY)
         say(f"run {run.name} on {PILOT} decisions that chance made: a policy that draws evenly")
         _finish(run, expected=("released",))
-        self.workspace.schedule(NUDGE_POLICY, every="7d", **RETRAINING)
+        request = self.workspace.request(NUDGE_POLICY, RETRAINING)
+        set_schedule(self.workspace.stage, request, expression=rate("7d"), events=EVENTS)
 
     def cycle(self, number: int, *, seen: Callable[[int], None], say: Say) -> Cycle:
         """Week `number`, counted from 1, and the run that the schedule starts at its end."""
         live = self.true_value()
         week = self._week(number, seen=seen)
         say(f"{len(week.rows):,} customers came, {week.earned:.4f} sales earned per decision")
-        self._log.append(table_of(self.audience, week))
-        self._hand_over()
+        self._send_rewards(week)
         stage, tenant = self.workspace.stage, self.workspace.tenant
         run = Run(stage, run_schedule(stage, tenant, kind=NUDGE_POLICY))
         say(f"run {run.name}")
@@ -165,11 +173,21 @@ class Loop:
         key = f"week-{number}"
         return live_through(self.audience, rows, self._ask, key=key, rng=rng, seen=seen)
 
-    def _hand_over(self) -> None:
-        """All that was logged so far becomes the tenant's newest data set."""
+    def _send_rewards(self, week: Week) -> None:
+        """Put what came of the week on the stream, and wait until the archive has all of it."""
+        rewards = rewards_of(week, tenant=self.workspace.tenant)
+        events.put(self.workspace.stage, (json.dumps(found).encode() for found in rewards))
+        over = time.monotonic() + WAIT_SECONDS + 1.0
+        self._decisions.wait_for(logged_of(week))
+        self._rewards.wait_for(found["event_id"] for found in rewards)
+        time.sleep(max(0.0, over - time.monotonic()))
+
+    def _import_pilot(self) -> None:
+        """What chance decided, with the actions and the guardrails."""
+        pilot = self.audience.of(np.arange(PILOT))
         with tempfile.TemporaryDirectory(prefix="nextbest-loop-") as name:
             folder = Path(name)
-            log = pd.concat(self._log, ignore_index=True)
+            log = nudges.log_uniformly(pilot, seed=self.seed)
             log.to_parquet(folder / "nudges.parquet", index=False)
             pd.DataFrame(nudges.ACTIONS).to_parquet(folder / "actions.parquet", index=False)
             (folder / "guardrails.json").write_text(json.dumps(GUARDRAILS), encoding="utf-8")

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pipelines.demo import nudges
 from pipelines.demo.nudges import Audience
@@ -20,6 +20,7 @@ from pipelines.errors import RunError
 
 Ask = Callable[[Mapping[str, Any]], dict[str, Any]]
 ASKING_AT_ONCE = 4
+_AFTER = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
@@ -88,18 +89,28 @@ def _action_of(answer: dict[str, Any]) -> int:
     return nudges.NAMES.index(answer["action"])
 
 
-def table_of(audience: Audience, week: Week) -> pd.DataFrame:
-    """The week as rows of the `nudges` table: decisions joined with what came of them."""
-    frame = pd.DataFrame(
+def logged_of(week: Week) -> list[str]:
+    """The ids of the decisions that are on their way to the archive. The others, of which stream
+    and queue took none for a moment, go there with the next week's."""
+    return [answer["decision_id"] for answer in week.answers if answer.get("logged") is not False]
+
+
+def rewards_of(week: Week, *, tenant: str) -> list[dict[str, Any]]:
+    """What came of the week's decisions, as events: of those where anything came."""
+    return [
         {
-            "decision_id": [answer["decision_id"] for answer in week.answers],
-            "customer_id": [customer_id(row) for row in week.rows.tolist()],
-            "timestamp": pd.to_datetime([a["decided_at"] for a in week.answers], utc=True),
-            "action": [answer["action"] for answer in week.answers],
-            "propensity": [answer["propensity"] for answer in week.answers],
-            "reward": week.rewards,
-            "eligible": ["|".join(answer["propensities"]) for answer in week.answers],
+            "schema_version": 1,
+            "type": "reward",
+            "event_id": f"reward-{answer['decision_id']}",
+            "tenant": tenant,
+            "timestamp": (datetime.fromisoformat(answer["decided_at"]) + _AFTER).isoformat(),
+            "decision_id": answer["decision_id"],
+            "customer_id": customer_id(row),
+            "action": answer["action"],
+            "reward": reward,
         }
-    )
-    context = audience.context.iloc[week.rows].reset_index(drop=True)
-    return pd.concat([frame, context.add_prefix("context_")], axis=1)
+        for answer, row, reward in zip(
+            week.answers, week.rows.tolist(), week.rewards.tolist(), strict=True
+        )
+        if reward
+    ]

@@ -32,7 +32,7 @@ from inference.policy import Policy
 from pipelines.demo import nudges
 from pipelines.demo.loop import EVENLY, GUARDRAILS, PILOT, RETRAINING
 from pipelines.demo.nudge_tour import probabilities
-from pipelines.demo.weeks import live_through, table_of
+from pipelines.demo.weeks import Week, customer_id, live_through
 from tests.benchmarks.rows import Row, peak_mb, write_rows
 from tests.unit.training.nudge.jobs import run_jobs
 from training.nudge.tables import NudgeDataset, build_nudge_dataset
@@ -64,6 +64,23 @@ def run_week(
 
     rng = np.random.default_rng([seed, 7, week])
     return table_of(audience, live_through(audience, rows, ask, key=f"week-{week}", rng=rng))
+
+
+def table_of(audience: nudges.Audience, week: Week) -> pd.DataFrame:
+    """The week as rows of the `nudges` table: decisions joined with what came of them."""
+    frame = pd.DataFrame(
+        {
+            "decision_id": [answer["decision_id"] for answer in week.answers],
+            "customer_id": [customer_id(row) for row in week.rows.tolist()],
+            "timestamp": pd.to_datetime([a["decided_at"] for a in week.answers], utc=True),
+            "action": [answer["action"] for answer in week.answers],
+            "propensity": [answer["propensity"] for answer in week.answers],
+            "reward": week.rewards,
+            "eligible": ["|".join(answer["propensities"]) for answer in week.answers],
+        }
+    )
+    context = audience.context.iloc[week.rows].reset_index(drop=True)
+    return pd.concat([frame, context.add_prefix("context_")], axis=1)
 
 
 class SimulatedLoop:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from rich.console import Console
 
+from inference.archive import parquet
+from inference.event_contracts import decode_event
 from pipelines.demo import nudges
+from pipelines.demo.archived import Archived
 from pipelines.demo.loop import Cycle, Story
 from pipelines.demo.loop_picture import draw_story, render_story, sum_up
-from pipelines.demo.weeks import Week, live_through, table_of
+from pipelines.demo.weeks import Week, live_through, logged_of, rewards_of
 from pipelines.errors import RunError
-from training.nudge.tables import build_nudge_dataset
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 AUDIENCE = nudges.simulate_audience(customers=900)
@@ -51,16 +53,67 @@ def test_customers_react_to_what_the_lambda_chose_for_them() -> None:
     assert np.array_equal(found.rewards, week().rewards)
 
 
-def test_a_week_becomes_rows_of_the_nudges_table() -> None:
-    table = table_of(AUDIENCE, week())
-    dataset = build_nudge_dataset(
-        {"nudges": table, "actions": pd.DataFrame(nudges.ACTIONS)}, now=NOW
-    )
-    assert len(dataset.nudges) == len(ROWS)
-    assert len(dataset.rejected) == 0
-    assert dataset.nudges["decision_id"].is_unique
-    assert set(dataset.nudges["customer_id"]) == {f"customer-{row}" for row in ROWS}
-    assert len(dataset.context_columns) == len(AUDIENCE.context.columns)
+def test_what_came_of_a_week_is_sent_as_reward_events() -> None:
+    found = week()
+    sent = [
+        decode_event(json.dumps(event).encode(), now=NOW)
+        for event in rewards_of(found, tenant="loop-1")
+    ]
+    expected = {
+        answer["decision_id"]: reward
+        for answer, reward in zip(found.answers, found.rewards, strict=True)
+        if reward
+    }
+    assert {event.decision_id: event.reward for event in sent} == expected
+    assert len({event.event_id for event in sent}) == len(sent) > 50
+
+
+def test_what_waits_in_the_lambda_is_not_waited_for() -> None:
+    answers = [
+        {"decision_id": "a", "logged": True},
+        {"decision_id": "b", "logged": False},
+        {"decision_id": "c"},
+    ]
+    found = Week(ROWS[:3], answers, np.zeros(3, int), np.zeros(3))
+    assert logged_of(found) == ["a", "c"]
+
+
+class Objects:
+    """An archive that a batch comes to with every look."""
+
+    def __init__(self, *batches: list[str]) -> None:
+        rows = [[{"event_id": n, "timestamp": NOW} for n in batch] for batch in batches]
+        self.batches, self.looks, self.reads = [parquet(r, table="rewards") for r in rows], 0, 0
+
+    def client(self, service: str) -> Objects:
+        return self
+
+    bucket = "b"
+
+    def get_paginator(self, name: str) -> Objects:
+        return self
+
+    def paginate(self, **given: str) -> list[dict[str, Any]]:
+        self.looks += 1
+        count = min(self.looks, len(self.batches))
+        return [{"Contents": [{"Key": str(n)} for n in range(count)]}]
+
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
+        self.reads += 1
+        return {"Body": io.BytesIO(self.batches[int(Key)])}
+
+
+def test_the_week_ends_when_the_archive_has_all_of_it() -> None:
+    objects, slept = Objects(["a"], ["b", "a"], ["c"]), []
+    Archived(objects, "loop-1", "rewards").wait_for(["a", "c"], sleep=slept.append)  # type: ignore[arg-type]
+    assert (objects.looks, objects.reads, len(slept)) == (3, 3, 2)
+
+
+def test_what_never_comes_ends_the_wait() -> None:
+    times = iter(range(0, 1000, 50))
+    archived = Archived(Objects(["a"]), "loop-1", "rewards")  # type: ignore[arg-type]
+    with pytest.raises(RunError, match="1 rewards did not reach the archive"):
+        archived.wait_for(["a", "z"], sleep=lambda s: None, clock=lambda: next(times))
 
 
 def test_progress_counts_every_customer() -> None:
