@@ -4,7 +4,7 @@
     ├── BadRequestError        a request that breaks its contract; names the field's path
     ├── ArtifactError          a model on disk that is corrupt, incomplete or of an unknown format
     ├── ArchiveError           (inference.archive) rows that do not fit the table they are for
-    ├── SyncChangedError       (inference.archive_sync) somebody imported or erased during a sync
+    ├── SyncChangedError       (inference.sync_commit) somebody imported or erased during a sync
     ├── SuppressionError       (inference.suppression) a list of who was erased that cannot be read
     ├── ProfileStoreError      (inference.profiles) a profile store that did not answer
     │   ├── ProfileChangedError    another decision wrote first: read again

@@ -16,16 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from inference.archive_sync import (
-    OBJECTS,
-    Planned,
-    SyncPlan,
-    commit_sync,
-    objects_file,
-    plan_file,
-    plan_sync,
-)
+from inference.sync_commit import commit_sync
+from inference.sync_layout import OBJECTS
 from inference.sync_metrics import dimensions, metrics_of
+from inference.sync_plan import Planned, SyncPlan, objects_file, plan_file, plan_sync
 from inference.telemetry import NAMESPACE
 from pipelines import suppressions
 from pipelines.erased_objects import erase_late

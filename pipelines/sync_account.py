@@ -58,7 +58,7 @@ def _of_erasures(erasures: Mapping[str, int]) -> Iterator[Line]:
 
 def _of_interactions(found: Mapping[str, Any]) -> Iterator[Line]:
     if not found["made"]:
-        yield "interactions", f"no data set: {found['why']}"
+        yield "interactions", f"no new data set: {found['why']}"
         return
     archived = found["rows"] - found["imported"]
     yield (
@@ -90,8 +90,8 @@ def _of_nudges(found: Mapping[str, Any]) -> Iterator[Line]:
     joined = found["joined"]
     if found["made"]:
         yield "nudges", f"{found['rows']:,}: {found['imported']:,} imported, {_joined(joined)}"
-    elif joined["decisions"] or found["imported"]:
-        yield "nudges", f"no data set: {found['why']}; {_joined(joined)}"
+    elif joined["decisions"]:
+        yield "nudges", f"no new data set: {found['why']}; {_joined(joined)}"
     for why, count in found.get("rejected", {}).items():
         yield "set aside", f"{count:,} nudges: {why}"
     for name, count in joined.items():

@@ -69,19 +69,7 @@ def _processing(
         },
         "Environment.$": environment,
         "ProcessingInputs": [*inputs, _input("code", "S3Uri", "${SourceUri}/")],
-        "ProcessingOutputConfig": {
-            "Outputs": [
-                {
-                    "OutputName": output,
-                    "S3Output": {
-                        "S3Uri.$": uri,
-                        "LocalPath": f"{ML}/output/{output}",
-                        "S3UploadMode": "EndOfJob",
-                    },
-                }
-                for output, uri in outputs.items()
-            ]
-        },
+        "ProcessingOutputConfig": {"Outputs": [_output(*output) for output in outputs.items()]},
         "ProcessingResources": {
             "ClusterConfig": {
                 "InstanceCount": 1,
@@ -109,6 +97,17 @@ def _input(name: str, key: str, uri: str, *, data_type: str = "S3Prefix") -> dic
             "LocalPath": f"{ML}/input/{name}",
             "S3DataType": data_type,
             "S3InputMode": "File",
+        },
+    }
+
+
+def _output(name: str, uri: str) -> dict[str, Any]:
+    return {
+        "OutputName": name,
+        "S3Output": {
+            "S3Uri.$": uri,
+            "LocalPath": f"{ML}/output/{name}",
+            "S3UploadMode": "EndOfJob",
         },
     }
 

@@ -1,6 +1,7 @@
 """The `sync` Lambda: what a scheduled run's sync has to read, and making what it made the newest.
 
-Called by the `retrain` machine before and after the job; `inference.archive_sync` does the work.
+Called by the `retrain` machine before and after the job; `inference.sync_plan` and
+`inference.sync_commit` do the work.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from inference.archive_sync import SyncPlan, commit_sync, plan_sync, write_plan
+from inference.sync_commit import commit_sync
 from inference.sync_metrics import embedded_line
+from inference.sync_plan import SyncPlan, plan_sync, write_plan
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pipelines.data import import_datasets
 from pipelines.pointers import newest_dataset
 from pipelines.runs import show_run, states_of, stop_run
 from pipelines.stage import NUDGE_POLICY, RECOMMENDER
-from pipelines.sync import rules_of, sync_tenant
+from pipelines.sync import retrain, rules_of, sync_tenant
 from pipelines.workspace import Workspace
 from tests.unit.training.sync.archives import (
     imported_interactions,
@@ -101,6 +101,25 @@ def last_states(stage):
     return [state.name for state in states_of(client, newest["executionArn"])]
 
 
+def test_a_drift_starts_a_run_of_what_was_made(stage):
+    shifted = [nudge(100 + n, 2, context='{"age": 60}') for n in range(120)]
+    target = Archive(stage.bucket, s3=stage.client("s3"))
+    target.write(TENANT, "decisions", [row for _, row in shifted], source="test")
+    found = sync_tenant(stage, TENANT, rules=rules_of(RULES))
+    assert found.drift > 0.25
+    assert max(found.account["drift"]["shifts"], key=drift_in(found)) == "context_age"
+    runs = retrain(stage, TENANT, found)
+    for run in runs:
+        stop_run(stage, run)
+    assert [run.rpartition("-2")[0] for run in runs] == [RECOMMENDER, NUDGE_POLICY]
+    prefix = newest_dataset(stage, TENANT, kind=NUDGE_POLICY)["prefix"]
+    assert show_run(stage, runs[1]).input["dataset"] == prefix
+
+
+def drift_in(found):
+    return lambda name: found.account["drift"]["shifts"][name]["drift"]
+
+
 def test_a_sync_by_hand_and_one_in_the_cloud_make_the_same(stage):
     """Both rest on the same import and read the whole archive."""
     now = datetime.now(UTC) + timedelta(hours=3)
@@ -109,4 +128,4 @@ def test_a_sync_by_hand_and_one_in_the_cloud_make_the_same(stage):
     )
     assert other.plan.due == "other rules"
     assert other.account["nudges"]["joined"]["rewarded"] == 1
-    assert other.account["nudges"]["rows"] == 221
+    assert other.account["nudges"]["rows"] == 341

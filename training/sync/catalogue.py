@@ -83,7 +83,7 @@ def _changes(events: pd.DataFrame, key: str) -> Iterator[tuple[Any, ...]]:
     """What each event says, a register at a time: its attributes, and of a product its price and
     that it was available until then, or is from then on."""
     for row in events.to_dict("records"):
-        told = json.loads(row["attributes"] or "{}")
+        told = json.loads(row["attributes"]) if isinstance(row["attributes"], str) else {}
         if pd.notna(row.get("price")):
             told["price"] = row["price"]
         if pd.notna(row.get("available")):

@@ -12,22 +12,25 @@ import pandas as pd
 
 from inference.suppression import Suppression
 from training.datasets import Dataset, find_table, read_dataset
+from training.errors import DataQualityError
 from training.nudge.tables import NudgeDataset, read_nudge_dataset
 from training.suppression import read_suppression, without_suppressed
 from training.sync.tables import Archived, read_archive, read_kept
 from training.sync.validity import sound
 
 ROWS = "rows"
+REPORT = "sync.json"
 _TIMES = {"decisions": "at"}
 Folder = Callable[[str], Path]
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What `plan.json` says: which sync this is, as of when, and when each data set was imported
-    (absent: there is none)."""
+    """What `plan.json` says: which sync this is, as of when, which one it goes on from (empty:
+    none), and when each data set was imported (absent: there is none)."""
 
     id: str
     now: datetime
+    last: str = ""
     imported_at: dict[str, datetime] = {}
 
 
@@ -48,6 +51,7 @@ class Material:
 def read_material(channel: Folder) -> Material:
     """Everything in the channels. Raises `DataQualityError`, `SuppressionError`."""
     plan = msgspec.json.decode((channel("plan") / "plan.json").read_bytes(), type=Plan)
+    _require_whole(plan, channel)
     found = read_archive(channel("archive"), known=read_kept(channel("last") / ROWS))
     known = read_suppression(channel("suppression"))
     requests = without_suppressed(found.tables["erasures"], known)
@@ -64,6 +68,21 @@ def read_material(channel: Folder) -> Material:
         shop=_imported_shop(channel("interactions"), suppression),
         log=_imported_log(channel("nudges"), suppression),
     )
+
+
+def _require_whole(plan: Plan, channel: Folder) -> None:
+    """What the plan goes on from has to be there: without it a data set would lack it, silently."""
+    for kind in plan.imported_at:
+        if not any(channel(kind).iterdir()):
+            raise DataQualityError(
+                f"the imported data set of {kind} that the newest one rests on is gone; import it "
+                "again: nextbest data import PATH"
+            )
+    if plan.last and not (channel("last") / REPORT).exists():
+        raise DataQualityError(
+            f"the rows that sync {plan.last} kept are gone; remove the tenant's syncs/latest.json "
+            "to have the next sync read the whole archive again"
+        )
 
 
 def _with_requests(suppression: Suppression, requests: pd.DataFrame) -> tuple[Suppression, int]:

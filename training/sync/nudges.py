@@ -15,6 +15,7 @@ from training.nudge.joining import DECISIONS, Joined, join
 from training.nudge.tables import CONTEXT, DIVIDER, ELIGIBLE, NudgeDataset, build_nudge_dataset
 from training.sync.configuration import SyncRules
 
+NOTHING = "no decision about a nudge is archived"
 _NO_LOG = "no decision about a nudge has waited long enough"
 
 
@@ -41,8 +42,10 @@ def log_of(
     """
     made = nudge_decisions(tables["decisions"])
     joined = join(made[list(DECISIONS)], tables["rewards"], rules=rules, now=now)
-    table = _both(base, _with_eligible(joined.nudges, made))
     imported = 0 if base is None else len(base.nudges)
+    if not len(made) and not len(tables["erasures"]):
+        return Log(None, joined, imported, why=NOTHING)
+    table = _both(base, _with_eligible(joined.nudges, made))
     try:
         return Log(_dataset(base, table, now=now), joined, imported)
     except NotEnoughDataError as error:
@@ -65,8 +68,13 @@ def nudge_decisions(decisions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _context(text: object) -> dict[str, object]:
+    """A context's scalars; yes and no as the words that serving has for them."""
     told = json.loads(text) if isinstance(text, str) and text else {}
-    return {name: value for name, value in told.items() if not isinstance(value, list | dict)}
+    return {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in told.items()
+        if not isinstance(value, list | dict)
+    }
 
 
 def context_of(made: pd.DataFrame) -> pd.DataFrame:

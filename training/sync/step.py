@@ -22,12 +22,14 @@ from training.nudge.tables import write_nudge_dataset
 from training.sync.account import account_of
 from training.sync.configuration import SyncRules
 from training.sync.interactions import Shop, shop_of
-from training.sync.material import ROWS, Folder, Material, read_material
+from training.sync.material import REPORT, ROWS, Folder, Material, read_material
 from training.sync.nudges import Log, log_of
 from training.sync.slots import slots_of
 from training.sync.tables import write_kept
 
-REPORT = "sync.json"
+NOTHING = "no event of customers or products is archived"
+# Who asked to be erased has to leave an import, too.
+_OF_SHOP = ("interactions", "products", "customers", "erasures")
 
 
 def run(job: Job) -> None:
@@ -55,9 +57,11 @@ def sync(channel: Folder, output: Folder, *, rules: SyncRules) -> dict[str, Any]
 
 
 def _shop(material: Material) -> tuple[Shop | None, str]:
-    """The shop, or why there is none yet."""
-    if material.shop is None and not len(material.tables["interactions"]):
-        return None, "no interactions, imported or archived"
+    """The shop, or why there is none to make."""
+    tables = material.tables
+    is_shown = tables["decisions"]["slots"].notna().any()
+    if not is_shown and not any(len(tables[name]) for name in _OF_SHOP):
+        return None, NOTHING
     aside = material.set_aside
     bad = aside[aside["table"] == "interactions"].rename(columns={"id": "event_id"})
     since = material.plan.imported_at.get("interactions")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -41,12 +42,24 @@ def sound(
     return kept, pd.concat(aside, ignore_index=True)
 
 
+def _is_object(text: object) -> bool:
+    """Whether a cell is a JSON object, or empty."""
+    if not isinstance(text, str):
+        return True
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except msgspec.DecodeError:
+        return False
+
+
 def _reasons(name: str, frame: pd.DataFrame, *, now: datetime) -> pd.Series:
     reason = pd.Series("", index=frame.index, dtype=object)
     if name == "decisions":
         _check_decisions(frame, reason)
     if name == "rewards":
         reason[~np.isfinite(frame["reward"].astype("float64"))] = "no reward"
+    for column in {"context", "attributes"} & set(frame.columns):
+        reason[~frame[column].map(_is_object).astype(bool)] = f"its {column} is no JSON object"
     for column in _NEEDED.get(name, ()):
         reason[frame[column].isna() | (frame[column] == "")] = f"no {column}"
     time = frame[TABLES[name].time]

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from inference.archive import Archive
-from inference.archive_sync import KEPT_SYNCS, POINTERS, SyncChangedError, commit_sync
 from inference.handlers.sync import answer
+from inference.sync_commit import KEPT_SYNCS, SyncChangedError, commit_sync
+from inference.sync_layout import POINTERS
 from inference.sync_metrics import metrics_of
 from pipelines import stage as stages
 from pipelines import suppressions

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from inference.archive_sync import SyncChangedError
 from inference.errors import NextbestError
+from inference.sync_commit import SyncChangedError
 from pipelines import errors as pipelines_errors
 from state_machines.jobs import SYNC_CHANNELS
 from state_machines.render import as_json, machines

@@ -98,6 +98,7 @@ class Shop:
         """Sync what was archived since; the archive folder is empty afterwards."""
         self.count += 1
         plan = {"id": str(self.count), "now": at(hour).isoformat(), "imported_at": self.imported_at}
+        plan["last"] = str(self.count - 1) if self.count > 1 else ""
         (self.folder / "plan" / "plan.json").write_text(json.dumps(plan))
         output = self.folder / f"out-{self.count}"
         account = sync(self._channel, _made(output), rules=self.rules)

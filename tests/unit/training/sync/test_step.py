@@ -1,5 +1,6 @@
 """A sync on folders: what the data sets hold, and that how it was read does not matter."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.unit.training.sync.archives import (
     reward,
 )
 from training.datasets import read_dataset
+from training.errors import DataQualityError
 from training.nudge.tables import read_nudge_dataset
 
 
@@ -67,8 +69,23 @@ def test_too_little_is_told_and_kept_for_the_next_time(shop):
 
 def test_nothing_at_all_is_told(shop):
     account = shop.sync()
-    assert account["interactions"]["why"] == "no interactions, imported or archived"
+    assert account["interactions"]["why"] == "no event of customers or products is archived"
     assert account["nudges"]["made"] is False
+
+
+def test_what_nothing_is_archived_of_stays_as_it_was_imported(stocked):
+    stocked.archive([nudge(1, 1)])
+    account = stocked.sync()
+    assert (account["interactions"]["made"], account["nudges"]["made"]) == (False, True)
+    assert stocked.made("interactions") == {}
+
+
+def test_yes_and_no_in_a_context_are_the_words_of_serving_with_gaps_too(stocked):
+    stocked.archive([nudge(1, 1, context='{"member": true}'), nudge(2, 1, context="{}")])
+    stocked.sync()
+    table = stocked.table("nudges", "nudges").set_index("decision_id")
+    assert table.loc["d1", "context_member"] == "true"
+    assert pd.isna(table.loc["d2", "context_member"])
 
 
 def test_a_decision_is_joined_with_its_reward_and_one_that_waits_is_not(stocked):
@@ -138,6 +155,8 @@ def test_an_unknown_product_waits_for_its_event(shop):
         (nudge(1, action="push"), "decisions: the action taken is not among those that were"),
         (nudge(1, customer=None), "decisions: no customer_id"),
         (reward(1, amount=float("nan"), decision_id="d"), "rewards: no reward"),
+        (nudge(1, context="{"), "decisions: its context is no JSON object"),
+        (nudge(1, context="[1]"), "decisions: its context is no JSON object"),
     ],
 )
 def test_a_row_that_no_table_can_hold_is_set_aside_and_ends_nothing(stocked, row, reason):
@@ -168,6 +187,16 @@ def test_who_asked_to_be_erased_is_left_out_and_named_as_pending(stocked):
     assert found[found["customer_id"] == "c1"]["timestamp"].tolist() == [at(6)]
     assert "c1" not in set(stocked.table("nudges", "nudges")["customer_id"])
     assert account["erasures"] == {"pending": 1, "rows_left_out": 1}
+
+
+@pytest.mark.parametrize(("folder", "told"), [("interactions", "import it"), ("last", "syncs/")])
+def test_what_a_sync_goes_on_from_has_to_be_there(stocked, folder, told):
+    stocked.archive([interaction(1, 1)])
+    stocked.sync()
+    shutil.rmtree(stocked.folder / folder)
+    (stocked.folder / folder).mkdir()
+    with pytest.raises(DataQualityError, match=told):
+        stocked.sync()
 
 
 def test_slots_say_what_was_clicked_and_bought(stocked):
