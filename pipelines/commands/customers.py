@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -18,6 +19,9 @@ from pipelines.console import JsonOption, StageOption, TenantOption, console, er
 from pipelines.errors import ErasureError
 from pipelines.stacks import require_tenant
 from pipelines.stage import Stage, open_stage
+
+if TYPE_CHECKING:  # pulls in pandas
+    from pipelines.erasures import Erased
 
 app = typer.Typer(help="A customer's rights: show, export, erase.", no_args_is_help=True)
 CustomerArgument = Annotated[str, typer.Argument(metavar="ID", help="The customer's id.")]
@@ -44,34 +48,36 @@ def show(
 
 
 def render(stored: Stored) -> Table:
-    """A profile for the terminal."""
+    """A profile for the terminal, of events the newest first."""
     table, profile = Table(show_header=False, box=None, pad_edge=False), stored.profile
     if stored.erased_at:
         table.add_row("erased", f"all up to {stored.erased_at:%Y-%m-%d %H:%M:%S} UTC")
-    for name, values in (("consents", profile.consents), ("attributes", profile.attributes)):
-        table.add_row(
-            name, escape(", ".join(f"{k} {_said(v)}" for k, v in values.items())) or "none"
-        )
+    table.add_row("consents", _pairs(profile.consents))
+    table.add_row("attributes", _pairs(profile.attributes))
     table.add_row("time zone", profile.time_zone or "unknown")
-    contacts = [f"{c.at:%Y-%m-%d %H:%M} {c.action}" for c in profile.contacts]
-    conversions = [f"{c.at:%Y-%m-%d %H:%M} {c.action or 'any'}" for c in profile.conversions]
-    seen = [f"{s.at:%Y-%m-%d %H:%M} {s.event} {s.product_id}" for s in stored.interactions]
-    for name, lines in (
-        ("contacts", contacts),
-        ("conversions", conversions),
-        ("interactions", seen),
-    ):
-        more = [f"and {len(lines) - _SHOWN} before"] if len(lines) > _SHOWN else []
-        table.add_row(name, escape("\n".join([*lines[::-1][:_SHOWN], *more])) or "none")
+    table.add_row("contacts", _newest((c.at, c.action) for c in profile.contacts))
+    table.add_row("conversions", _newest((c.at, c.action or "any") for c in profile.conversions))
+    seen = ((s.at, f"{s.event} {s.product_id}") for s in stored.interactions)
+    table.add_row("interactions", _newest(seen))
     return table
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return escape(", ".join(f"{name} {_said(value)}" for name, value in values.items())) or "none"
+
+
+def _newest(happened: Iterable[tuple[datetime, str]]) -> str:
+    lines = [f"{at:%Y-%m-%d %H:%M} {what}" for at, what in happened][::-1]
+    more = [f"and {len(lines) - _SHOWN} before"] if len(lines) > _SHOWN else []
+    return escape("\n".join([*lines[:_SHOWN], *more])) or "none"
 
 
 def _said(value: Any) -> str:
     if isinstance(value, Mapping):
-        return " and ".join(f"{_said(v)} for {k}" for k, v in value.items())
-    return (
-        {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
-    )
+        return " and ".join(f"{_said(inner)} for {name}" for name, inner in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
 
 
 @app.command()
@@ -139,7 +145,7 @@ def _confirm(wanted: Mapping[str, datetime], tenant: str) -> None:
     typer.confirm(f"Erase {whom} from everything {tenant} holds, for good?", abort=True)
 
 
-def _tell(found: Any, tenant: str) -> None:
+def _tell(found: Erased, tenant: str) -> None:
     """What was done; exit code 1 where it is not finished."""
     done = found.done
     for area in sorted({*done.rewritten, *done.deleted}):
@@ -170,8 +176,6 @@ def list_erasures(
     where = _stage(stage, tenant)
     found = receipts.list_receipts(where, tenant)
     if as_json:
-        import msgspec
-
         print_json([msgspec.to_builtins(receipt) for receipt in found])
         return
     table = Table("receipt", "finished", "customers", "objects", "rows", box=None, pad_edge=False)

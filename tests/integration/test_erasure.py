@@ -26,10 +26,13 @@ from inference.profiles import Profile
 from pipelines import customers, data, erasures, events, stacks, suppressions
 from pipelines.demo import nudges
 from pipelines.demo.shop import write_shop
-from pipelines.stage import Stage
+from pipelines.pointers import newest_dataset
+from pipelines.stage import RECOMMENDER, Stage
+from pipelines.sync import sync_tenant
 from pipelines.workspace import Workspace
 from tests.integration.grep import holders, in_queue, unpacked
 from tests.integration.test_events import archived, eventually, view
+from training.sync.configuration import SyncRules
 
 TENANT, PERSON, OTHER = "forgetful", "person-4f7a9b21", "person-88c1d0e5"
 QUICK = {"tuning_customers": "50", "evaluation_customers": "100"}
@@ -79,6 +82,7 @@ def workspace(deployed_stage: Stage, folders: list[Path]) -> Workspace:
         found.decide({"customer_id": person}, decision="nudge")
     eventually(lambda: len(archived(deployed_stage, "decisions", tenant=TENANT)) >= 4)
     eventually(lambda: in_queue(deployed_stage, deployed_stage.dead_letters, OTHER))
+    assert sync_tenant(deployed_stage, TENANT, rules=SyncRules()).stored
     return found
 
 
@@ -151,7 +155,7 @@ def test_before_they_are_erased_both_are_everywhere(workspace: Workspace) -> Non
     """What the erasure below is held against: this grep finds."""
     stage = workspace.stage
     for person in (PERSON, OTHER):
-        assert areas(stage, person) == {"datasets", "events", "decisions"}
+        assert areas(stage, person) == {"datasets", "events", "decisions", "syncs"}
         assert in_queue(stage, stage.dead_letters, person) == 1
         assert profile(stage, person).attributes == {"town": "Ulm"}
 
@@ -248,6 +252,18 @@ def test_the_next_run_works_without_the_erased_whatever_its_data_set_holds(
     run = workspace.train(**QUICK).wait(output=None)
     assert run.metrics()["suppressed"] == imported.profile["suppressed"]
     assert run.view.outcome in ("released", "refused")
+
+
+def test_the_next_sync_works_without_the_erased_of_the_same_data_set(workspace: Workspace) -> None:
+    stage, imported = workspace.stage, newest_dataset(workspace.stage, TENANT, kind=RECOMMENDER)
+    events.put(stage, [view("somebody-else", tenant=TENANT, product_id="mug-32")])
+    eventually(lambda: "somebody-else" in str(archived(stage, "interactions", tenant=TENANT)))
+    assert sync_tenant(stage, TENANT, rules=SyncRules()).stored
+    synced = newest_dataset(stage, TENANT, kind=RECOMMENDER)
+    assert imported
+    assert synced
+    assert synced["prefix"] != imported["prefix"]
+    assert {key.rpartition("/")[0] for key in holders(stage, TENANT, OTHER)} == {imported["prefix"]}
 
 
 def test_a_request_by_an_event_is_carried_out(workspace: Workspace) -> None:
