@@ -7,6 +7,7 @@ so an erasure deletes those of all runs that have ended.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from datetime import datetime
@@ -79,10 +80,11 @@ def delete_letters(stage: Stage, tenant: str, suppression: Suppression) -> int:
 def delete_unsent(stage: Stage, tenant: str, suppression: Suppression) -> int:
     """Delete the decisions for who was erased that wait in the queue, if `record-decisions` is not
     there to take them; how many."""
-    sqs, deleted, others = stage.client("sqs"), 0, []
+    sqs, deleted, others, seen = stage.client("sqs"), 0, [], set[str]()
     queue = sqs.get_queue_url(QueueName=stage.unsent_decisions)["QueueUrl"]
     given = {"QueueUrl": queue, "MaxNumberOfMessages": 10, "VisibilityTimeout": _HIDDEN_SECONDS}
-    while messages := sqs.receive_message(**given).get("Messages"):
+    # A long queue shows again what was hidden first: it has been gone through then.
+    while messages := _unseen(sqs.receive_message(**given), seen):
         for message in messages:
             if _is_for(message["Body"].encode(), tenant, suppression):
                 sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
@@ -90,8 +92,16 @@ def delete_unsent(stage: Stage, tenant: str, suppression: Suppression) -> int:
             else:
                 others.append(message["ReceiptHandle"])
     for handle in others:
-        sqs.change_message_visibility(QueueUrl=queue, ReceiptHandle=handle, VisibilityTimeout=0)
+        with contextlib.suppress(sqs.exceptions.MessageNotInflight):  # shown again by itself
+            sqs.change_message_visibility(QueueUrl=queue, ReceiptHandle=handle, VisibilityTimeout=0)
     return deleted
+
+
+def _unseen(received: dict[str, Any], seen: set[str]) -> list[dict[str, Any]]:
+    """The messages that were not received before, which then have been."""
+    fresh = [found for found in received.get("Messages", []) if found["MessageId"] not in seen]
+    seen.update(found["MessageId"] for found in fresh)
+    return fresh
 
 
 def _is_for(line: bytes, tenant: str, suppression: Suppression) -> bool:
