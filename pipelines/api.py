@@ -59,7 +59,7 @@ def _urls(stage: Stage, known: dict[str, str]) -> tuple[str, str]:
     """Of the API, and of where its tokens are; the emulator has both under its own address."""
     if stage.endpoint_url is not None:
         at = stage.endpoint_url
-        return f"{at}/_aws/execute-api/{known['ApiId']}/$default", f"{at}/oauth2/token"
+        return f"{at}/_aws/execute-api/{known['ApiId']}", f"{at}/oauth2/token"
     domain = f"https://{known['CallersDomain']}.auth.{stage.region}.amazoncognito.com"
     return known["ApiEndpoint"], f"{domain}/oauth2/token"
 
