@@ -26,6 +26,7 @@ METRICS = {
     "BadRequests": "Count",
     "Fallbacks": "Count",
     "Empty": "Count",
+    "Degraded": "Count",
     "Unlogged": "Count",
     "LatencyMs": "Milliseconds",
 }
@@ -86,6 +87,7 @@ class Telemetry:
             "Decisions": 1,
             "Fallbacks": 1 if answer.get("fallback") else 0,
             "Empty": 0 if products or error else 1,
+            "Degraded": int(answer.get("degraded") is True),
             "Unlogged": int(answer.get("logged") is False),
         }
         self._write(told, _PRODUCT_DIRECTIVES, error, request_id=request_id, latency_ms=latency_ms)

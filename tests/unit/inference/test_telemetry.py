@@ -79,3 +79,9 @@ def test_what_happened_is_counted(
     counts = {name: line[name] for name in ("Decisions", "BadRequests", "Fallbacks", "Empty")}
     assert counts == {"Decisions": 1, "BadRequests": 0, "Fallbacks": 0, "Empty": 0} | counted
     assert line.get("path") == ("$.limit" if "BadRequests" in counted else None)
+
+
+@pytest.mark.parametrize("degraded", [True, False])
+def test_a_degraded_answer_is_counted(degraded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = line_of({**answer({}), "degraded": degraded}, monkeypatch)
+    assert line["Degraded"] == degraded
