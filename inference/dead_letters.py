@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 EVENTS, DECISIONS = "events", "decisions"
+# SQS refuses these two of the characters that JSON leaves as they are.
+_ESCAPED = str.maketrans({"\ufffe": "\\ufffe", "\uffff": "\\uffff"})
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +52,11 @@ def grave(queue_url: str, *, sqs: Any) -> Bury:
     """Where letters go: an SQS queue. `sqs` is a boto3 client."""
 
     def bury(letter: DeadLetter) -> None:
-        sqs.send_message(QueueUrl=queue_url, MessageBody=msgspec.json.encode(letter).decode())
+        sqs.send_message(QueueUrl=queue_url, MessageBody=message_body(msgspec.json.encode(letter)))
 
     return bury
+
+
+def message_body(line: bytes) -> str:
+    """JSON as a message that SQS takes, whatever text it holds."""
+    return line.decode().translate(_ESCAPED)

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from inference.dead_letters import message_body
 from inference.decision_records import DecisionRecord, encode_record
 from inference.errors import NextbestError
 
@@ -35,6 +36,10 @@ Warn = Callable[[dict[str, Any]], None]
 
 class CarrierError(NextbestError):
     """The stream or the queue did not take decisions; they are kept."""
+
+
+class RefusedError(CarrierError):
+    """It answered, and refused what it was given."""
 
 
 class TakesDecisions(Protocol):
@@ -159,16 +164,22 @@ def to_stream(kinesis: Any, stream: str) -> Carry:
 
 
 def to_queue(sqs: Callable[[], Any], name: str) -> Carry:
-    """To an SQS queue, a call a record. The client is made when it is first needed."""
+    """To an SQS queue, a call a record: one that is refused holds up no other. The client is made
+    when it is first needed."""
     urls: list[str] = []
 
     def carry(lines: Sequence[bytes]) -> list[bytes]:
-        client = sqs()
+        client, refused = sqs(), []
         if not urls:
             urls.append(_called(client.get_queue_url, QueueName=name)["QueueUrl"])
         for line in lines:
-            _called(client.send_message, QueueUrl=urls[0], MessageBody=line.decode())
-        return []
+            try:
+                _called(client.send_message, QueueUrl=urls[0], MessageBody=message_body(line))
+            except RefusedError:
+                refused.append(line)
+        if len(refused) == len(lines):
+            raise RefusedError(f"{name} refused all of {len(lines)} decisions")
+        return refused
 
     return carry
 
@@ -182,7 +193,9 @@ def _called(operation: Callable[..., dict[str, Any]], **parameters: Any) -> dict
 
     try:
         return operation(**parameters)
-    except (BotoCoreError, ClientError) as error:
+    except ClientError as error:
+        raise RefusedError(str(error)) from error
+    except BotoCoreError as error:
         raise CarrierError(str(error)) from error
 
 

@@ -4,6 +4,8 @@
     ├── BadRequestError        a request that breaks its contract; names the field's path
     ├── ArtifactError          a model on disk that is corrupt, incomplete or of an unknown format
     ├── ArchiveError           (inference.archive) rows that do not fit the table they are for
+    ├── CarrierError           (inference.decision_log) a stream or queue that did not answer
+    │   └── RefusedError           it answered, and refused
     ├── SyncChangedError       (inference.sync_commit) somebody imported or erased during a sync
     ├── SuppressionError       (inference.suppression) a list of who was erased that cannot be read
     ├── ProfileStoreError      (inference.profiles) a profile store that did not answer

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import boto3
+import msgspec
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
@@ -27,7 +29,7 @@ from inference.decision_log import (
     to_queue,
     to_stream,
 )
-from inference.decision_records import DecisionRecord
+from inference.decision_records import DecisionRecord, decode_record, encode_record
 from tests.unit.inference.small_model import NOW
 
 
@@ -185,6 +187,37 @@ def test_records_that_kinesis_throttles_are_given_back() -> None:
             return {"Records": [{"ErrorCode": "Throttled"}, {"SequenceNumber": "1"}]}
 
     assert to_stream(Kinesis(), "s")([b"1", b"2"]) == [b"1"]
+
+
+def test_a_decision_that_the_queue_refuses_holds_up_no_other() -> None:
+    class Sqs:
+        def get_queue_url(self, *, QueueName: str) -> dict[str, Any]:
+            return {"QueueUrl": QueueName}
+
+        def send_message(self, *, QueueUrl: str, MessageBody: str) -> dict[str, Any]:
+            if MessageBody == "1":
+                raise ClientError({"Error": {"Code": "InvalidMessageContents"}}, "SendMessage")
+            return {}
+
+    carry = to_queue(Sqs, "q")
+    assert carry([b"1", b"2"]) == [b"1"]
+    with pytest.raises(CarrierError, match="refused all of 1"):
+        carry([b"1"])
+
+
+def test_the_queue_takes_whatever_text_a_caller_sent() -> None:
+    odd = msgspec.structs.replace(decision(1), context={"a": "\uffff\ufffe\x00\x7f🙂"})
+    line = encode_record(odd)
+    with mock_aws():
+        sqs = boto3.client("sqs", region_name="eu-west-1")
+        url = sqs.create_queue(QueueName="q")["QueueUrl"]
+        assert to_queue(lambda: sqs, "q")([line]) == []
+        [message] = sqs.receive_message(QueueUrl=url)["Messages"]
+    # As the documentation of SendMessage has it; moto takes more.
+    allowed = r"[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*"
+    assert re.fullmatch(allowed, message["Body"])
+    assert not re.fullmatch(allowed, line.decode())
+    assert decode_record(message["Body"].encode()) == decode_record(line)
 
 
 def test_without_a_stream_in_the_environment_nothing_is_logged() -> None:
