@@ -170,14 +170,11 @@ def test_a_slow_function_holds_up_no_other(local_stage: Stage, bare_stage: Stage
     waits = []
     for stage in (local_stage, bare_stage):
         other, slow = Line(stage, "other", mode="report"), Line(stage, "slow", mode="report")
-        time.sleep(3)
-        other.seen(), slow.seen()
+        assert other.seen(count=1) == slow.seen(count=1) == [RECORDS]  # both are warm now
         slow.put(["slow"])
-        while not slow.seen():
-            time.sleep(0.05)
+        assert slow.seen(count=1) == [["slow"]]
         other.put(["quick"])
         began = time.monotonic()
-        while ["quick"] not in other.seen():
-            time.sleep(0.05)
+        assert other.seen(count=1) == [["quick"]]
         waits.append(time.monotonic() - began)
     assert waits[0] < 3 < waits[1]
