@@ -18,7 +18,7 @@ class ImageConfiguration(msgspec.Struct, frozen=True):
     What is read:
     - `labels`: columns to learn, first the one that is predicted: `category,colour`. Empty takes
       `category`, else `label`; `none` learns without any.
-    - `image_size`: side in pixels, up to 224; 0 takes that of the pictures, at most 96.
+    - `image_size`: side in pixels, up to 224; 0 takes that of the pictures, at most 64.
     - `maximum_pixels`: a larger picture is set aside before it is decoded.
     - `maximum_broken_share`: with more pictures set aside than this, the run ends.
     - `holdout_share`: of pictures without a `split`, so many are held out for Evaluate.
@@ -27,10 +27,11 @@ class ImageConfiguration(msgspec.Struct, frozen=True):
     What is learned:
     - `backbone`: empty is our own residual network; else `resnet18` or `resnet50`, laid out as
       torchvision does. `weights`: file of its weights within the data set, as torch saves them.
-    - `widths`: channels of the first stage, doubled by each further one up to 8 times as many.
+    - `widths`: channels of the first stage, doubled by each further one up to 8 times as many; 0
+      takes 32, or 24 above 32 pixels.
     - `blocks`: residual blocks a stage. `embedding`: length of an embedding.
     - `epochs`, `batch_size`, `learning_rate`, `weight_decay`, `label_smoothing`, `erasing`: as the
-      names say; `learning_rate` is the highest of a one-cycle schedule, for batches of 256.
+      names say; `learning_rate` is the highest of a one-cycle schedule.
     - `precision`: of the arithmetic; `auto` is bfloat16 where the machine computes in it.
     - `processes`: training processes on each machine; 0 is one a GPU, or one.
     - `threads`: of each process; 0 leaves it to PyTorch.
@@ -49,15 +50,15 @@ class ImageConfiguration(msgspec.Struct, frozen=True):
     fewest_in_class: Count = 5
     backbone: Literal["", "resnet18", "resnet50"] = ""
     weights: Annotated[str, Meta(max_length=256)] = ""
-    widths: Annotated[int, Meta(ge=4, le=256)] = 32
+    widths: Annotated[int, Meta(ge=0, le=256)] = 0
     blocks: Annotated[int, Meta(ge=1, le=8)] = 1
     embedding: Annotated[int, Meta(ge=8, le=512)] = 64
     epochs: Annotated[int, Meta(ge=0, le=1000)] = 0
     batch_size: Annotated[int, Meta(ge=0, le=8192)] = 0
-    learning_rate: Annotated[float, Meta(gt=0)] = 0.2
+    learning_rate: Annotated[float, Meta(gt=0)] = 0.1
     weight_decay: Annotated[float, Meta(ge=0)] = 5e-4
     label_smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.1
-    erasing: Share = 0.5
+    erasing: Share = 0.1
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     processes: Annotated[int, Meta(ge=0, le=64)] = 0
     threads: Annotated[int, Meta(ge=0, le=256)] = 0

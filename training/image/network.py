@@ -19,14 +19,35 @@ from training.image.configuration import ImageConfiguration
 _LAST_SIDE = 7.0  # stages are added until the picture is about half as wide
 _MOST_TIMES_WIDER = 8
 _WIDEST_BLOCK = 32
+_WIDTHS = (32, 24)  # up to 32 pixels, above
 _LAYERS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
 
 
-def convolution(inputs: int, outputs: int, *, stride: int = 1, size: int = 3) -> nn.Sequential:
-    """A convolution without bias, and its batch norm."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False), nn.BatchNorm2d(outputs)
-    )
+def convolution(inputs: int, outputs: int) -> nn.Sequential:
+    """A 3x3 convolution without bias, and its batch norm."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs))
+
+
+class Halving(nn.Module):
+    """A convolution whose largest of every 2 x 2 places are kept, normalised, rectified.
+
+    The norm does not scale: so it can stand before the maximum as well as after it. In training it
+    comes after, where there is a quarter to do; else before, where it becomes part of the
+    convolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False)
+        self.pool = nn.MaxPool2d(2, ceil_mode=True)
+        self.norm = nn.BatchNorm2d(outputs)
+        self.norm.weight.requires_grad_(requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.convolution(x)
+        if self.training:
+            return torch.relu(self.norm(self.pool(x)))
+        return self.pool(torch.relu(self.norm(x)))
 
 
 class ResidualBlock(nn.Module):
@@ -42,10 +63,9 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualBody(nn.Sequential):
-    """A stride-2 stem, then stages of residual blocks, each of half the side and twice the width.
+    """Stages of residual blocks, each of half the side and twice the width.
 
-    The widest layers would cost as much as all the others: the stem skips the full resolution, and
-    there are no blocks above 32 pixels.
+    The widest layers would cost as much as all the others: there are no blocks above 32 pixels.
     """
 
     def __init__(self, channels: int, size: int, *, width: int, blocks: int) -> None:
@@ -54,7 +74,7 @@ class ResidualBody(nn.Sequential):
         layers: list[nn.Module] = []
         for inputs, outputs in zip([channels, *widths], widths, strict=False):
             size = (size + 1) // 2
-            layers += [convolution(inputs, outputs, stride=2), nn.ReLU()]
+            layers.append(Halving(inputs, outputs))
             if size <= _WIDEST_BLOCK:
                 layers += [ResidualBlock(outputs) for _ in range(blocks)]
         super().__init__(*layers)
@@ -96,7 +116,8 @@ def build(
         if weights is not None:
             load_weights(backbone, weights)
         return ImageNet(backbone, backbone.width, configuration.embedding, classes)
-    body = ResidualBody(channels, size, width=configuration.widths, blocks=configuration.blocks)
+    width = configuration.widths or _WIDTHS[size > _WIDEST_BLOCK]
+    body = ResidualBody(channels, size, width=width, blocks=configuration.blocks)
     return ImageNet(body, body.width, configuration.embedding, classes)
 
 

@@ -31,7 +31,7 @@ from training.recommendation.catalogue import catalogue
 TRAIN, TEST = 0, 1
 IMAGES = "images.npy"
 WEIGHTS = "weights.pt"
-_MOST_AUTOMATIC = 96
+_MOST_AUTOMATIC = 64
 _SAMPLE = 64
 _EXAMPLES = 3
 _NO_LABELS = "none"

@@ -29,7 +29,7 @@ QUICK = {
     "embedding": "16",
     "threads": "1",
     "batch_size": "32",
-    "learning_rate": "0.35",
+    "learning_rate": "0.12",
     "holdout_share": "0.3",
 }
 

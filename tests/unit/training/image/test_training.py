@@ -260,7 +260,7 @@ def test_no_fewer_steps_than_one_and_no_batch_above_the_pictures():
 def test_a_small_set_is_seen_until_it_has_taught_something():
     plan = plan_of(240, ImageConfiguration())
     assert plan.epochs * plan.steps >= 400
-    assert plan_of(60_000, ImageConfiguration()).epochs == 20
+    assert plan_of(60_000, ImageConfiguration()).epochs == 12
 
 
 def test_the_rate_rises_and_falls_to_almost_nothing():
