@@ -152,18 +152,38 @@ def _letter(message: dict[str, Any]) -> DeadLetter:
     return DeadLetter(identity, body.get("timestamp", ""), error, "$", (), batch, handle, stream)
 
 
-def _on_stream(stage: Stage, letter: DeadLetter) -> tuple[bytes, ...]:
+def _on_stream(stage: Stage, letter: DeadLetter) -> Iterator[bytes]:
+    """What is on the shard from a batch's first record to its last. Where batches of a shard are
+    recorded side by side, others' records stand in between: they land twice and count once."""
     batch, kinesis = letter.batch or {}, stage.client("kinesis")
+    first, last = int(batch["startSequenceNumber"]), int(batch["endSequenceNumber"])
     iterator = kinesis.get_shard_iterator(
         StreamName=_name(stage, letter.stream),
         ShardId=batch["shardId"],
         ShardIteratorType="AT_SEQUENCE_NUMBER",
         StartingSequenceNumber=batch["startSequenceNumber"],
     )["ShardIterator"]
-    found = kinesis.get_records(ShardIterator=iterator, Limit=batch["batchSize"])["Records"]
-    if not found or found[0]["SequenceNumber"] != batch["startSequenceNumber"]:
-        raise EventError(
-            f"the stream no longer keeps the batch of dead letter {letter.id} from {letter.at}; "
-            "put its records again from their source"
-        )
-    return tuple(record["Data"] for record in found)
+    reached = None
+    for record in _records(kinesis, iterator):
+        number = int(record["SequenceNumber"])
+        if number > last or (reached is None and number != first):
+            break
+        reached = number
+        yield record["Data"]
+        if reached == last:
+            return
+    raise EventError(
+        f"the stream no longer keeps all of the batch of dead letter {letter.id} from {letter.at}; "
+        "put its records again from their source"
+    )
+
+
+def _records(kinesis: Any, iterator: str | None) -> Iterator[dict[str, Any]]:
+    """A shard's records from an iterator on, to its present end. A call gives what it likes of
+    them, also nothing, and says how far behind that is."""
+    while iterator:
+        answer = kinesis.get_records(ShardIterator=iterator)
+        yield from answer["Records"]
+        if not answer["Records"] and not answer["MillisBehindLatest"]:
+            return
+        iterator = answer.get("NextShardIterator")

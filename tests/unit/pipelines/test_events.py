@@ -79,27 +79,65 @@ def test_what_is_throttled_is_put_again_but_not_for_ever() -> None:
         events.put_records(stage, [view(n) for n in range(9)], sleep=waits.append)
 
 
-def batch_note(record: dict[str, Any], size: int) -> str:
-    """Lambda's message to an on-failure destination."""
+def batch_note(records: list[dict[str, Any]]) -> str:
+    """Lambda's message to an on-failure destination, of the first and the last of records."""
     info = {
-        "shardId": record["shard"],
-        "startSequenceNumber": record["SequenceNumber"],
-        "batchSize": size,
+        "shardId": records[0]["shard"],
+        "startSequenceNumber": records[0]["SequenceNumber"],
+        "endSequenceNumber": records[-1]["SequenceNumber"],
+        "batchSize": 2,
     }
     condition = {"condition": "RetryAttemptsExhausted"}
     return json.dumps({"requestContext": condition, "timestamp": "t", "KinesisBatchInfo": info})
 
 
+class Sparing:
+    """Kinesis that gives one record a call, and sometimes none, as it may."""
+
+    def __init__(self, kinesis: Any) -> None:
+        self._kinesis, self._calls = kinesis, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._kinesis, name)
+
+    def get_records(self, *, ShardIterator: str) -> dict[str, Any]:
+        self._calls += 1
+        if self._calls % 2:
+            return {
+                "Records": [],
+                "NextShardIterator": ShardIterator,
+                "MillisBehindLatest": 1,
+            }
+        found: dict[str, Any] = self._kinesis.get_records(ShardIterator=ShardIterator, Limit=1)
+        return found
+
+
 def test_a_batch_that_failed_is_read_from_the_stream_and_put_again(stage: Any) -> None:
-    events.put_records(stage, [view(n) for n in range(4)])
+    """To its last record, though another's stands in between and the stream gives few at once."""
+    events.put_records(stage, [view(n) for n in range(5)])
     sqs = stage.client("sqs")
-    note = batch_note(on_stream(stage)[1], 2)
+    note = batch_note(on_stream(stage)[1:4])
     sqs.send_message(QueueUrl=events.queue_url(stage, sqs), MessageBody=note)
     letters = events.dead_letters(stage)
     assert letters[0].error.startswith("RetryAttemptsExhausted: 2 records")
-    assert events.replay(stage, letters) == 2
-    assert [record["Data"] for record in on_stream(stage)[4:]] == [view(1), view(2)]
+    sparing: Any = MotoStage(kinesis=Sparing(stage.client("kinesis")))
+    assert events.replay(sparing, letters) == 3
+    assert [record["Data"] for record in on_stream(stage)[5:]] == [view(1), view(2), view(3)]
     assert events.dead_letters(stage, hidden_seconds=0) == []
+
+
+def test_a_batch_whose_end_the_stream_does_not_keep_stays_a_letter(stage: Any) -> None:
+    events.put_records(stage, [view(1)])
+    sqs = stage.client("sqs")
+    first = on_stream(stage)[0]
+    beyond = {**first, "SequenceNumber": str(int(first["SequenceNumber"]) + 10)}
+    note = batch_note([first, beyond])
+    sqs.send_message(QueueUrl=events.queue_url(stage, sqs), MessageBody=note)
+    letters = events.dead_letters(stage)
+    with pytest.raises(EventError, match="no longer keeps all"):
+        events.replay(stage, letters)
+    events.show_again(stage, letters)
+    assert len(events.dead_letters(stage)) == 1
 
 
 def test_a_letter_that_cannot_be_put_again_stays(stage: Any) -> None:
