@@ -7,7 +7,6 @@ so an erasure deletes those of all runs that have ended.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from datetime import datetime
@@ -16,12 +15,12 @@ from typing import Any
 from inference.decision_records import decode_record
 from inference.errors import BadRequestError
 from inference.suppression import Suppression
-from pipelines import events
 from pipelines.erased_objects import listed
+from pipelines.events import DeadLetter, letter_of
+from pipelines.queues import delete_where, url_of
 from pipelines.stage import IMAGE_MODEL, KINDS, Stage
 
 _WORD = re.compile(r"[^\s\"',:;=|{}\[\]()]+")
-_HIDDEN_SECONDS = 60
 _A_CALL = 1000  # keys that one call deletes
 MACHINES = ("retrain", *(f"train-{kind}" for kind in KINDS))
 
@@ -68,40 +67,23 @@ def delete_letters(stage: Stage, tenant: str, suppression: Suppression) -> int:
     A letter that is only a place on the stream stays: the stream forgets within its seven days, and
     what is replayed from it is not kept.
     """
-    letters, sqs = events.dead_letters(stage), stage.client("sqs")
-    theirs = [found for found in letters if _is_theirs(found, tenant, suppression)]
-    events.show_again(stage, [found for found in letters if found not in theirs])
-    queue = events.queue_url(stage, sqs)
-    for found in theirs:
-        sqs.delete_message(QueueUrl=queue, ReceiptHandle=found.handle)
-    return len(theirs)
+    sqs = stage.client("sqs")
+    return delete_where(
+        sqs,
+        url_of(sqs, stage.dead_letters),
+        lambda message: _is_theirs(letter_of(message), tenant, suppression),
+    )
 
 
 def delete_unsent(stage: Stage, tenant: str, suppression: Suppression) -> int:
     """Delete the decisions for who was erased that wait in the queue, if `record-decisions` is not
     there to take them; how many."""
-    sqs, deleted, others, seen = stage.client("sqs"), 0, [], set[str]()
-    queue = sqs.get_queue_url(QueueName=stage.unsent_decisions)["QueueUrl"]
-    given = {"QueueUrl": queue, "MaxNumberOfMessages": 10, "VisibilityTimeout": _HIDDEN_SECONDS}
-    # A long queue shows again what was hidden first: it has been gone through then.
-    while messages := _unseen(sqs.receive_message(**given), seen):
-        for message in messages:
-            if _is_for(message["Body"].encode(), tenant, suppression):
-                sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-                deleted += 1
-            else:
-                others.append(message["ReceiptHandle"])
-    for handle in others:
-        with contextlib.suppress(sqs.exceptions.MessageNotInflight):  # shown again by itself
-            sqs.change_message_visibility(QueueUrl=queue, ReceiptHandle=handle, VisibilityTimeout=0)
-    return deleted
-
-
-def _unseen(received: dict[str, Any], seen: set[str]) -> list[dict[str, Any]]:
-    """The messages that were not received before, which then have been."""
-    fresh = [found for found in received.get("Messages", []) if found["MessageId"] not in seen]
-    seen.update(found["MessageId"] for found in fresh)
-    return fresh
+    sqs = stage.client("sqs")
+    return delete_where(
+        sqs,
+        url_of(sqs, stage.unsent_decisions),
+        lambda message: _is_for(message["Body"].encode(), tenant, suppression),
+    )
 
 
 def _is_for(line: bytes, tenant: str, suppression: Suppression) -> bool:
@@ -115,7 +97,7 @@ def _is_for(line: bytes, tenant: str, suppression: Suppression) -> bool:
     return suppression.suppresses(record.customer_id, record.at)
 
 
-def _is_theirs(letter: events.DeadLetter, tenant: str, suppression: Suppression) -> bool:
+def _is_theirs(letter: DeadLetter, tenant: str, suppression: Suppression) -> bool:
     if not letter.records:
         return False
     at = datetime.fromisoformat(letter.at)

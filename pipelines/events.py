@@ -19,11 +19,12 @@ from inference.dead_letters import DECISIONS, EVENTS
 from inference.errors import BadRequestError
 from inference.event_contracts import decode_event
 from inference.event_stream import EventStream
+from pipelines import queues
 from pipelines.errors import EventError
+from pipelines.queues import HIDDEN_SECONDS, Message, messages, url_of
 from pipelines.stage import Stage
 
 _RECORDS_AT_ONCE = 1000
-_HIDDEN_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -99,25 +100,19 @@ def _name(stage: Stage, stream: str) -> str:
     return stage.decision_stream if stream == DECISIONS else stage.event_stream
 
 
-def dead_letters(stage: Stage, *, hidden_seconds: int = _HIDDEN_SECONDS) -> list[DeadLetter]:
+def dead_letters(stage: Stage, *, hidden_seconds: int = HIDDEN_SECONDS) -> list[DeadLetter]:
     """All that wait in the queue, which hides them for so long from whoever asks next."""
-    sqs, found = stage.client("sqs"), []
-    queue = queue_url(stage, sqs)
-    while messages := sqs.receive_message(
-        QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=hidden_seconds
-    ).get("Messages"):
-        found += [_letter(message) for message in messages]
-    return sorted(found, key=lambda letter: letter.at)
+    sqs = stage.client("sqs")
+    waiting = messages(sqs, url_of(sqs, stage.dead_letters), hidden_seconds=hidden_seconds)
+    found = {message["MessageId"]: letter_of(message) for message in waiting}
+    return sorted(found.values(), key=lambda letter: letter.at)
 
 
 def show_again(stage: Stage, letters: Iterable[DeadLetter]) -> None:
     """End the hiding of letters that stay in the queue."""
     sqs = stage.client("sqs")
-    queue = queue_url(stage, sqs)
-    for letter in letters:
-        sqs.change_message_visibility(
-            QueueUrl=queue, ReceiptHandle=letter.handle, VisibilityTimeout=0
-        )
+    handles = (letter.handle for letter in letters)
+    queues.show_again(sqs, url_of(sqs, stage.dead_letters), handles)
 
 
 def replay(stage: Stage, letters: Iterable[DeadLetter]) -> int:
@@ -126,7 +121,7 @@ def replay(stage: Stage, letters: Iterable[DeadLetter]) -> int:
     Raises `EventError` for a batch that the stream no longer keeps.
     """
     sqs, count = stage.client("sqs"), 0
-    queue = queue_url(stage, sqs)
+    queue = url_of(sqs, stage.dead_letters)
     for letter in letters:
         records = letter.records or _on_stream(stage, letter)
         count += put_records(stage, records, stream=letter.stream)
@@ -134,11 +129,8 @@ def replay(stage: Stage, letters: Iterable[DeadLetter]) -> int:
     return count
 
 
-def queue_url(stage: Stage, sqs: Any) -> str:
-    return str(sqs.get_queue_url(QueueName=stage.dead_letters)["QueueUrl"])
-
-
-def _letter(message: dict[str, Any]) -> DeadLetter:
+def letter_of(message: Message) -> DeadLetter:
+    """What a message of the queue tells."""
     body, handle = json.loads(message["Body"]), message["ReceiptHandle"]
     identity = message["MessageId"][:8]
     batch = body.get("KinesisBatchInfo")

@@ -12,6 +12,7 @@ from moto import mock_aws
 
 from pipelines import events
 from pipelines.errors import EventError
+from pipelines.queues import url_of
 
 REGION = "eu-west-1"
 
@@ -117,7 +118,7 @@ def test_a_batch_that_failed_is_read_from_the_stream_and_put_again(stage: Any) -
     events.put_records(stage, [view(n) for n in range(5)])
     sqs = stage.client("sqs")
     note = batch_note(on_stream(stage)[1:4])
-    sqs.send_message(QueueUrl=events.queue_url(stage, sqs), MessageBody=note)
+    sqs.send_message(QueueUrl=url_of(sqs, stage.dead_letters), MessageBody=note)
     letters = events.dead_letters(stage)
     assert letters[0].error.startswith("RetryAttemptsExhausted: 2 records")
     sparing: Any = MotoStage(kinesis=Sparing(stage.client("kinesis")))
@@ -132,7 +133,7 @@ def test_a_batch_whose_end_the_stream_does_not_keep_stays_a_letter(stage: Any) -
     first = on_stream(stage)[0]
     beyond = {**first, "SequenceNumber": str(int(first["SequenceNumber"]) + 10)}
     note = batch_note([first, beyond])
-    sqs.send_message(QueueUrl=events.queue_url(stage, sqs), MessageBody=note)
+    sqs.send_message(QueueUrl=url_of(sqs, stage.dead_letters), MessageBody=note)
     letters = events.dead_letters(stage)
     with pytest.raises(EventError, match="no longer keeps all"):
         events.replay(stage, letters)
@@ -142,7 +143,7 @@ def test_a_batch_whose_end_the_stream_does_not_keep_stays_a_letter(stage: Any) -
 
 def test_a_letter_that_cannot_be_put_again_stays(stage: Any) -> None:
     sqs = stage.client("sqs")
-    queue = events.queue_url(stage, sqs)
+    queue = url_of(sqs, stage.dead_letters)
     letter = {"at": "t", "error": "bad", "path": "$", "record": "e30="}
     sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(letter))
     letters = events.dead_letters(stage)
