@@ -13,12 +13,18 @@ from typing import Any
 import msgspec
 
 EVENTS, DECISIONS = "events", "decisions"
+MAX_RECORD_BYTES = 700_000  # in base64, with what is said of it, less than the 1 MiB of SQS
+_MAX_TEXT = 1000  # an error may quote what the caller sent
 # SQS refuses these two of the characters that JSON leaves as they are.
 _ESCAPED = str.maketrans({"\ufffe": "\\ufffe", "\uffff": "\\uffff"})
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A record: when it was refused, why, its bytes in base64, and the stream it came from."""
+    """A record: when it was refused, why, its bytes in base64, and the stream it came from.
+
+    Of a record that no message of SQS holds the beginning is kept, and the error says so: were the
+    letter refused too, its whole batch would come again and again.
+    """
 
     at: datetime
     error: str
@@ -36,11 +42,14 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         now: datetime,
         stream: str = EVENTS,
     ) -> DeadLetter:
+        kept, told = record[:MAX_RECORD_BYTES], str(error)[:_MAX_TEXT]
+        if len(kept) < len(record):
+            told += f" (the first {len(kept):,} of {len(record):,} bytes are kept)"
         return cls(
             at=now,
-            error=str(error),
-            path=path,
-            record=base64.b64encode(record).decode(),
+            error=told,
+            path=path[:_MAX_TEXT],
+            record=base64.b64encode(kept).decode(),
             stream=stream,
         )
 
