@@ -31,6 +31,7 @@ from inference.suppression import Suppression
 from inference.suppression_store import read_stored
 
 Row = Mapping[str, Any]
+Tables = Mapping[str, Sequence[Row]]  # rows by table
 _DECISIONS = "decisions"
 
 
@@ -49,7 +50,7 @@ def folder_of(tenant: str, table: str) -> str:
 class KeepsRows(Protocol):
     """Where rows are kept: the archive, or what stands for it in a test."""
 
-    def write(self, tenant: str, table: str, rows: Sequence[Row], *, source: str) -> list[str]: ...
+    def write(self, tenant: str, tables: Tables, *, source: str) -> list[str]: ...
 
 
 @dataclass
@@ -59,24 +60,34 @@ class Archive:
     bucket: str
     s3: Any = field(kw_only=True)
 
-    def write(self, tenant: str, table: str, rows: Sequence[Row], *, source: str) -> list[str]:
-        """Write rows, an object for each day of their times; the keys, in the days' order.
+    def write(self, tenant: str, tables: Tables, *, source: str) -> list[str]:
+        """Write a batch's rows by table, an object for each day of their times; the keys, in the
+        tables' and the days' order.
 
-        The order of `rows` does not matter. `source` says where they came from (a shard, a queue)
+        The order of rows does not matter. `source` says where they came from (a shard, a queue)
         and is kept as the object's metadata. Raises `ArchiveError` before anything is written, and
         where the tenant's list of who was erased cannot be read, what that does.
         """
-        folder, days = folder_of(tenant, table), _by_day(rows, table=table)
         suppression, _ = read_stored(self.s3, self.bucket, tenant)
-        objects = {
-            f"{folder}/day={day}/{_digest(kept)}.parquet": parquet(kept, table=table)
-            for day, found in sorted(days.items())
-            if (kept := _without_erased(found, suppression, table=table))
-        }
+        objects: dict[str, bytes] = {}
+        for table, rows in tables.items():
+            objects |= _objects(tenant, table, rows, suppression)
         for key, content in objects.items():
             metadata = {"source": source}
             self.s3.put_object(Bucket=self.bucket, Key=key, Body=content, Metadata=metadata)
         return list(objects)
+
+
+def _objects(
+    tenant: str, table: str, rows: Sequence[Row], suppression: Suppression
+) -> dict[str, bytes]:
+    """A table's objects by key, without who was erased."""
+    folder, days = folder_of(tenant, table), _by_day(rows, table=table)
+    return {
+        f"{folder}/day={day}/{_digest(kept)}.parquet": parquet(kept, table=table)
+        for day, found in sorted(days.items())
+        if (kept := _without_erased(found, suppression, table=table))
+    }
 
 
 def parquet(rows: Sequence[Row], *, table: str) -> bytes:

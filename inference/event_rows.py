@@ -21,15 +21,15 @@ TABLE_OF = {
 }
 _NO_COLUMN = ("schema_version", "tenant")  # an object's key says whose it is
 _JSON = msgspec.json.Encoder(order="deterministic")
-Rows = dict[tuple[str, str], list[dict[str, Any]]]
+Rows = dict[str, dict[str, list[dict[str, Any]]]]
 
 
 def rows_of(events: Iterable[Event]) -> Rows:
-    """Rows by tenant and table, in the events' order."""
+    """Rows by tenant, then by table, in the events' order."""
     found: Rows = {}
     for event in events:
         table = TABLE_OF[str(event.__struct_config__.tag)]
-        found.setdefault((event.tenant, table), []).append(_row(event, table))
+        found.setdefault(event.tenant, {}).setdefault(table, []).append(_row(event, table))
     return found
 
 

@@ -40,7 +40,7 @@ class DecisionRecorder:
                 continue
             rows.setdefault(found.tenant, []).append(row_of(found))
         for tenant, found_rows in rows.items():
-            self.archive.write(tenant, "decisions", found_rows, source=source)
+            self.archive.write(tenant, {"decisions": found_rows}, source=source)
 
 
 @functools.cache

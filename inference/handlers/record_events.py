@@ -49,8 +49,8 @@ class Recorder:
         """Bring records of a shard, `source`, where they belong. Raises `ProfileStoreError`,
         `ProductStoreError`, or what S3 does: all are to come again."""
         events = self._good(records, now=now)
-        for (tenant, table), rows in rows_of(event for _, event in events).items():
-            self.archive.write(tenant, table, rows, source=source)
+        for tenant, tables in rows_of(event for _, event in events).items():
+            self.archive.write(tenant, tables, source=source)
         for _, event in events:
             if isinstance(event, ProductChange):
                 self.products(event.tenant).record(event)

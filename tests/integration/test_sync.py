@@ -39,7 +39,7 @@ def stage(deployed_stage, tmp_path_factory):
 def archive(stage, *rows):
     for table, row in rows:
         target = Archive(stage.bucket, s3=stage.client("s3"))
-        target.write(TENANT, table, [row], source="test")
+        target.write(TENANT, {table: [row]}, source="test")
 
 
 def event(number, **more):
@@ -104,7 +104,7 @@ def last_states(stage):
 def test_a_drift_starts_a_run_of_what_was_made(stage):
     shifted = [nudge(100 + n, 2, context='{"age": 60}') for n in range(120)]
     target = Archive(stage.bucket, s3=stage.client("s3"))
-    target.write(TENANT, "decisions", [row for _, row in shifted], source="test")
+    target.write(TENANT, {"decisions": [row for _, row in shifted]}, source="test")
     found = sync_tenant(stage, TENANT, rules=rules_of(RULES))
     assert found.drift > 0.25
     assert max(found.account["drift"]["shifts"], key=drift_in(found)) == "context_age"

@@ -22,11 +22,12 @@ class Objects:
     """What was put, by key; and a list of who was erased, if any."""
 
     def __init__(self, erased=None):
-        self.content = {}
+        self.content, self.asked = {}, 0
         self._erased = erased
 
     def get_object(self, *, Bucket, Key):
         assert Key == "tenants/shop/suppression.json"
+        self.asked += 1
         if self._erased is None:
             raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
         return {"Body": io.BytesIO(encode_suppression(self._erased)), "ETag": "1"}
@@ -47,7 +48,7 @@ def interaction(number: int, *, at: datetime = NOON) -> dict:
 
 def written(rows, *, table="interactions", erased=None):
     objects = Objects(erased)
-    Archive("b", s3=objects).write("shop", table, rows, source="shard-0")
+    Archive("b", s3=objects).write("shop", {table: rows}, source="shard-0")
     return objects.content
 
 
@@ -56,7 +57,7 @@ def test_what_is_written_to_s3_reads_back():
         s3 = boto3.client("s3", region_name="us-east-1")
         s3.create_bucket(Bucket="stage")
         rows = [interaction(1), {**interaction(2), "value": 2.5, "session_id": "s"}]
-        [key] = Archive("stage", s3=s3).write("shop", "interactions", rows, source="shard-0")
+        [key] = Archive("stage", s3=s3).write("shop", {"interactions": rows}, source="shard-0")
         found = s3.get_object(Bucket="stage", Key=key)
         assert key.startswith("tenants/shop/events/interactions/day=2026-03-01/")
         assert found["Metadata"] == {"source": "shard-0"}
@@ -76,6 +77,19 @@ def test_what_comes_late_of_who_was_erased_is_not_written():
     assert written([{**request, "customer_id": None}], table="rewards", erased=erased)
 
 
+def test_a_batch_of_several_tables_asks_once_who_was_erased():
+    erased = Suppression(salt="5a").with_erased(["c0"], at=NOON)
+    objects = Objects(erased)
+    request = {"event_id": "r", "timestamp": NOON, "customer_id": "c1"}
+    tables = {"interactions": [interaction(0), interaction(1)], "erasures": [request]}
+    keys = Archive("b", s3=objects).write("shop", tables, source="shard-0")
+    assert [key.split("/")[3] for key in keys] == ["interactions", "erasures"]
+    assert objects.asked == 1
+    with pytest.raises(ArchiveError):
+        Archive("b", s3=objects).write("shop", {**tables, "rewards": [{}]}, source="shard-0")
+    assert sorted(objects.content) == sorted(keys)
+
+
 def test_nothing_is_written_while_nobody_can_say_who_was_erased():
     class Refusing(Objects):
         def get_object(self, *, Bucket, Key):
@@ -83,7 +97,7 @@ def test_nothing_is_written_while_nobody_can_say_who_was_erased():
 
     objects = Refusing()
     with pytest.raises(ClientError):
-        Archive("b", s3=objects).write("shop", "interactions", [interaction(1)], source="s")
+        Archive("b", s3=objects).write("shop", {"interactions": [interaction(1)]}, source="s")
     assert objects.content == {}
 
 
@@ -140,7 +154,7 @@ def test_a_row_that_does_not_fit_is_refused_and_nothing_is_written(change, told)
     objects = Objects()
     rows = [interaction(1), {**interaction(2, at=NOON + timedelta(days=1)), **change}]
     with pytest.raises(ArchiveError, match=told):
-        Archive("b", s3=objects).write("shop", "interactions", rows, source="shard-0")
+        Archive("b", s3=objects).write("shop", {"interactions": rows}, source="shard-0")
     assert objects.content == {}
 
 

@@ -29,7 +29,8 @@ HEAD = {
 def row(**fields: Any) -> tuple[str, dict[str, Any]]:
     """The table, and the row as it reads back."""
     event = decode_event(json.dumps({**HEAD, **fields}), now=NOON)
-    [((tenant, table), rows)] = rows_of([event]).items()
+    [(tenant, tables)] = rows_of([event]).items()
+    [(table, rows)] = tables.items()
     assert tenant == "acme"
     [found] = files.read_table(io.BytesIO(parquet(rows, table=table))).to_pylist()
     return table, {name: value for name, value in found.items() if value is not None}

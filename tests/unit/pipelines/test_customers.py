@@ -36,7 +36,7 @@ def exported(stage: MotoStage, customer: str, **more: Any) -> dict[str, Any]:
 
 
 def archive(stage: MotoStage, table: str, *rows: dict[str, Any], tenant: str = "acme") -> None:
-    Archive(stage.bucket, s3=stage.client("s3")).write(tenant, table, rows, source="test")
+    Archive(stage.bucket, s3=stage.client("s3")).write(tenant, {table: rows}, source="test")
 
 
 def reward(name: str, **more: Any) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def _silent(what: str, number: int, count: int) -> None:
 
 def archive(stage: MotoStage, table: str, *rows: dict[str, Any], tenant: str = "acme") -> list[str]:
     written = Archive(stage.bucket, s3=stage.client("s3"))
-    return written.write(tenant, table, rows, source="shard-0")
+    return written.write(tenant, {table: rows}, source="shard-0")
 
 
 def row(customer: str, *, at: datetime = EARLIER, **more: Any) -> dict[str, Any]:

@@ -92,8 +92,7 @@ def archive(stage, *rows):
     tables: dict[str, list] = {}
     for table, row in rows:
         tables.setdefault(table, []).append(row)
-    for table, found in tables.items():
-        Archive(stage.bucket, s3=stage.client("s3").s3).write(TENANT, table, found, source="test")
+    Archive(stage.bucket, s3=stage.client("s3").s3).write(TENANT, tables, source="test")
 
 
 def run(stage, **options):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from inference.archive import Tables
 from inference.dead_letters import DeadLetter
 from inference.decision_records import DecisionRecord, encode_record
 from inference.handlers import record_decisions
@@ -65,6 +66,6 @@ class Sources(Bucket):
         super().__init__()
         self.sources: list[str] = []
 
-    def write(self, tenant: str, table: str, rows: Any, *, source: str) -> list[str]:
+    def write(self, tenant: str, tables: Tables, *, source: str) -> list[str]:
         self.sources.append(source)
-        return super().write(tenant, table, rows, source=source)
+        return super().write(tenant, tables, source=source)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from inference.archive import Row, parquet
+from inference.archive import Row, Tables, parquet
 from inference.dead_letters import DeadLetter
 from inference.event_contracts import ProductChange
 from inference.handlers.next_best_product import Service
@@ -62,11 +62,12 @@ class Bucket:
         self.rows: dict[tuple[str, str], list[Row]] = {}
         self._error = error
 
-    def write(self, tenant: str, table: str, rows: Sequence[Row], *, source: str) -> list[str]:
+    def write(self, tenant: str, tables: Tables, *, source: str) -> list[str]:
         if self._error:
             raise self._error
-        parquet(rows, table=table)
-        self.rows.setdefault((tenant, table), []).extend(rows)
+        for table, rows in tables.items():
+            parquet(rows, table=table)
+            self.rows.setdefault((tenant, table), []).extend(rows)
         return [source]
 
 

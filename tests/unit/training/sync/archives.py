@@ -90,9 +90,8 @@ class Shop:
         by_table: dict[str, list[dict]] = {}
         for table, row in rows:
             by_table.setdefault(table, []).append(row)
-        for table, found in by_table.items():
-            disk = _Disk(self.folder / "archive")
-            Archive("b", s3=disk).write("shop", table, found, source="test")
+        disk = _Disk(self.folder / "archive")
+        Archive("b", s3=disk).write("shop", by_table, source="test")
 
     def sync(self, hour: float = 1000.0) -> dict:
         """Sync what was archived since; the archive folder is empty afterwards."""
