@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
@@ -30,6 +31,7 @@ from inference.errors import NextbestError
 from inference.suppression import Suppression
 from inference.suppression_store import read_stored
 
+LIST_SECONDS = 2.0  # an erasure waits longer than that for writes that asked before it
 Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]  # rows by table
 _DECISIONS = "decisions"
@@ -37,6 +39,10 @@ _DECISIONS = "decisions"
 
 class ArchiveError(NextbestError):
     """Rows that do not fit the table they are for; says table, row, column and value."""
+
+
+class ErasedMeanwhileError(NextbestError):
+    """Somebody was erased while a batch was written; the batch is to come again."""
 
 
 def folder_of(tenant: str, table: str) -> str:
@@ -59,6 +65,7 @@ class Archive:
 
     bucket: str
     s3: Any = field(kw_only=True)
+    clock: Callable[[], float] = field(default=time.monotonic, kw_only=True)
 
     def write(self, tenant: str, tables: Tables, *, source: str) -> list[str]:
         """Write a batch's rows by table, an object for each day of their times; the keys, in the
@@ -66,16 +73,24 @@ class Archive:
 
         The order of rows does not matter. `source` says where they came from (a shard, a queue)
         and is kept as the object's metadata. Raises `ArchiveError` before anything is written, and
-        where the tenant's list of who was erased cannot be read, what that does.
+        where the tenant's list of who was erased cannot be read, what that does; and
+        `ErasedMeanwhileError`.
         """
-        suppression, _ = read_stored(self.s3, self.bucket, tenant)
+        asked_at, suppression = self.clock(), self._suppression(tenant)
         objects: dict[str, bytes] = {}
         for table, rows in tables.items():
             objects |= _objects(tenant, table, rows, suppression)
         for key, content in objects.items():
+            if self.clock() - asked_at > LIST_SECONDS:
+                asked_at = self.clock()
+                if self._suppression(tenant) != suppression:
+                    raise ErasedMeanwhileError(f"{tenant}: somebody was erased; it comes again")
             metadata = {"source": source}
             self.s3.put_object(Bucket=self.bucket, Key=key, Body=content, Metadata=metadata)
         return list(objects)
+
+    def _suppression(self, tenant: str) -> Suppression:
+        return read_stored(self.s3, self.bucket, tenant)[0]
 
 
 def _objects(

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from moto import mock_aws
 from pyarrow import parquet as files
 
-from inference.archive import Archive, ArchiveError, folder_of, parquet
+from inference.archive import (
+    LIST_SECONDS,
+    Archive,
+    ArchiveError,
+    ErasedMeanwhileError,
+    folder_of,
+    parquet,
+)
 from inference.archive_tables import TABLES
 from inference.suppression import Suppression, encode_suppression
 
@@ -88,6 +95,30 @@ def test_a_batch_of_several_tables_asks_once_who_was_erased():
     with pytest.raises(ArchiveError):
         Archive("b", s3=objects).write("shop", {**tables, "rewards": [{}]}, source="shard-0")
     assert sorted(objects.content) == sorted(keys)
+
+
+@pytest.mark.parametrize("is_erased", [False, True])
+def test_a_batch_that_takes_long_asks_again_and_ends_where_somebody_was_erased(is_erased):
+    """Many days are many objects; an erasure does not wait for all of them."""
+    passed = [0.0]
+
+    class Slow(Objects):
+        def put_object(self, **given):
+            passed[0] += 0.7 * LIST_SECONDS
+            super().put_object(**given)
+            if is_erased and len(self.content) == 3:
+                self._erased = Suppression(salt="5a").with_erased(["c0"], at=NOON)
+
+    objects, days = Slow(), range(9)
+    rows = [interaction(n, at=NOON - timedelta(days=n)) for n in days]
+    archive = Archive("b", s3=objects, clock=lambda: passed[0])
+    if not is_erased:
+        assert len(archive.write("shop", {"interactions": rows}, source="s")) == len(days)
+        assert objects.asked == 5
+        return
+    with pytest.raises(ErasedMeanwhileError, match="shop"):
+        archive.write("shop", {"interactions": rows}, source="s")
+    assert len(objects.content) == 4
 
 
 def test_nothing_is_written_while_nobody_can_say_who_was_erased():
