@@ -15,12 +15,13 @@ from training.configuration import parse
 from training.datasets import ids, numbers, read_table, require_columns, times
 from training.errors import DataQualityError
 from training.nudge.joining import Joined, JoiningRules, join
-from training.nudge.tables import CONTEXT
+from training.nudge.tables import CONTEXT, with_values
 
 DECISIONS = ("decision_id", "customer_id", "timestamp", "action", "propensity")
 REWARDS = ("event_id", "timestamp", "reward")
 _NAMES = ("decision_id", "customer_id", "action")
 _FILE = "nudges.parquet"
+_ADVICE = "If one of them is it, call it {column}"
 
 
 def rules_of(**values: float | str) -> JoiningRules:
@@ -37,7 +38,7 @@ def join_files(
     given = _rewards(_table(rewards), now=now)
     joined = join(made, given, rules=rules, now=now)
     target.mkdir(parents=True, exist_ok=True)
-    joined.nudges.to_parquet(target / _FILE, index=False)
+    with_values(joined.nudges).to_parquet(target / _FILE, index=False)
     joined.unjoined.to_parquet(target / "unjoined.parquet", index=False)
     return joined
 
@@ -50,7 +51,7 @@ def _table(path: Path) -> pd.DataFrame:
 
 def _decisions(raw: pd.DataFrame, *, now: datetime) -> pd.DataFrame:
     table = "decisions"
-    require_columns(raw, DECISIONS, table=table)
+    require_columns(raw, DECISIONS, table=table, advice=_ADVICE)
     context = [column for column in raw.columns if str(column).startswith(CONTEXT)]
     told = raw[context].rename(columns=lambda name: str(name).removeprefix(CONTEXT))
     return pd.DataFrame(
@@ -66,7 +67,7 @@ def _decisions(raw: pd.DataFrame, *, now: datetime) -> pd.DataFrame:
 def _rewards(raw: pd.DataFrame, *, now: datetime) -> pd.DataFrame:
     """A reward may do without a value, and without a decision or a customer, though not both."""
     table = "rewards"
-    require_columns(raw, REWARDS, table=table)
+    require_columns(raw, REWARDS, table=table, advice=_ADVICE)
     full = raw.reindex(columns=[*raw.columns, *({*_NAMES, "value"} - set(raw.columns))])
     named = full[list(_NAMES)].astype(object)
     return pd.DataFrame(

@@ -33,6 +33,7 @@ MINIMUM_PRODUCTS = 5
 FUTURE_TOLERANCE = timedelta(days=1)
 _EXAMPLES = 3
 _EXACT_FLOAT = 2.0**53  # above it not every whole number has a float of its own
+_MAP_IT = "If one of them is it, say --map {column}={theirs}"
 _NO_TIME = "not a time; expected ISO 8601 or epoch seconds"
 _EARLIEST = pd.Timestamp(0, tz="UTC")
 _FIRST_EPOCH = 1e8  # seconds: 1973; a smaller number is a date like 20240101
@@ -163,8 +164,11 @@ def _read_csv(path: Path, progress: Callable[[float], None]) -> pd.DataFrame:
         )
 
 
-def require_columns(frame: pd.DataFrame, wanted: tuple[str, ...], *, table: str) -> None:
-    """Raise `DataQualityError` for a missing column, naming the nearest one there is."""
+def require_columns(
+    frame: pd.DataFrame, wanted: tuple[str, ...], *, table: str, advice: str = _MAP_IT
+) -> None:
+    """Raise `DataQualityError` for a missing column, naming the nearest one there is in `advice`
+    on how to call it `{column}`."""
     for column in wanted:
         if column in frame.columns:
             continue
@@ -178,7 +182,7 @@ def require_columns(frame: pd.DataFrame, wanted: tuple[str, ...], *, table: str)
         theirs = near[0] if near else "THEIRS"
         raise DataQualityError(
             f"{table}: column {column!r} is missing; the file has {', '.join(names[:12])}. "
-            f"If one of them is it, say --map {column}={theirs}"
+            + advice.format(column=column, theirs=theirs)
         )
 
 
@@ -188,7 +192,8 @@ def refuse(frame: pd.DataFrame, bad: pd.Series, *, table: str, column: str, rule
     if not count:
         return
     rows = np.flatnonzero(bad.to_numpy())[:_EXAMPLES]
-    examples = "; ".join(f"row {row + 1}: {frame[column].iloc[row]!r}" for row in rows)
+    given = frame[column].iloc[rows].tolist()  # 0.5, not np.float64(0.5)
+    examples = "; ".join(f"row {row + 1}: {v!r}" for row, v in zip(rows, given, strict=True))
     raise DataQualityError(
         f"{table}.{column}: {rule}: {count:,} of {len(frame):,} rows, e.g. {examples}"
     )

@@ -153,6 +153,15 @@ def _rewards(raw: pd.DataFrame, column: str) -> pd.Series:
     return found
 
 
+def with_values(nudges: pd.DataFrame) -> pd.DataFrame:
+    """Nudges whose `value` is 0 where none came; without the column where none came at all."""
+    if "value" not in nudges.columns:
+        return nudges
+    if nudges["value"].isna().all():
+        return nudges.drop(columns="value")
+    return nudges.assign(value=nudges["value"].fillna(0.0))
+
+
 def _context(column: pd.Series) -> pd.Series:
     """Numbers where all that is there are numbers, else texts; empty is missing."""
     if pd.api.types.is_bool_dtype(column):

@@ -12,7 +12,14 @@ from inference.guardrail_rules import ActionSpec
 from training.errors import NotEnoughDataError
 from training.nudge.actions import valid_then
 from training.nudge.joining import DECISIONS, Joined, join
-from training.nudge.tables import CONTEXT, DIVIDER, ELIGIBLE, NudgeDataset, build_nudge_dataset
+from training.nudge.tables import (
+    CONTEXT,
+    DIVIDER,
+    ELIGIBLE,
+    NudgeDataset,
+    build_nudge_dataset,
+    with_values,
+)
 from training.sync.configuration import SyncRules
 
 NOTHING = "no decision about a nudge is archived"
@@ -94,10 +101,7 @@ def _both(base: NudgeDataset | None, archived: pd.DataFrame) -> pd.DataFrame:
     if base is not None:
         fresh = archived[~archived["decision_id"].isin(base.nudges["decision_id"])]
         table = pd.concat([base.nudges, fresh], ignore_index=True)
-    if "value" in table.columns:
-        table = table.drop(columns="value") if table["value"].isna().all() else table
-    if "value" in table.columns:
-        table["value"] = table["value"].fillna(0.0)
+    table = with_values(table)
     if table[ELIGIBLE].isna().all():
         return table.drop(columns=ELIGIBLE)
     specs = base.actions if base else [ActionSpec(name) for name in sorted(set(table["action"]))]

@@ -8,8 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pipelines import data
 from pipelines.joining import join_files, rules_of
 from training.errors import ConfigurationError, DataQualityError
+from training.nudge.tables import NudgeDataset
 
 NOW = datetime(2026, 3, 10, tzinfo=UTC)
 DECISIONS = """decision_id,customer_id,timestamp,action,propensity,context_recency
@@ -44,7 +46,7 @@ def test_rewards_find_their_decisions_by_id_and_by_customer(tmp_path: Path) -> N
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     named = files(tmp_path, rewards="event_id,timestamp,rewrd\ne,2026-03-01T12:00:00Z,1\n")
-    with pytest.raises(DataQualityError, match="'reward' is missing"):
+    with pytest.raises(DataQualityError, match=r"'reward' is missing.* call it reward$"):
         join_files(*named, rules=rules_of(), now=NOW, target=tmp_path / "out")
     with pytest.raises(DataQualityError, match="no such file"):
         join_files(tmp_path / "x.csv", named[1], rules=rules_of(), now=NOW, target=tmp_path)
@@ -52,3 +54,25 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         rules_of(attribution_hours=100.0)
     with pytest.raises(ConfigurationError, match="several"):
         rules_of(several="median")
+
+
+def logs(folder: Path, *, value: str = "") -> tuple[Path, Path]:
+    """300 decisions of two actions, every third with a reward; `value` is its column, or none."""
+    at = [f"2026-01-{1 + n // 24:02}T{n % 24:02}:00:00Z" for n in range(300)]
+    made = [f"d-{n},c-{n % 40},{at[n]},{('mail', 'none')[n % 2]},0.5,3\n" for n in range(300)]
+    head = "event_id,decision_id,timestamp,reward"
+    if value:
+        head, value = f"{head},value", f",{value}"
+    given = [f"e-{n},d-{n},{at[n]},1{value}\n" for n in range(0, 300, 3)]
+    return files(folder, DECISIONS.splitlines(True)[0] + "".join(made), f"{head}\n{''.join(given)}")
+
+
+@pytest.mark.parametrize(("value", "total"), [("", None), ("20", 2000.0)])
+def test_what_was_joined_can_be_imported(tmp_path: Path, value: str, total: float | None) -> None:
+    """Regression: `value` was empty where no reward came, which the import refuses."""
+    join_files(*logs(tmp_path, value=value), rules=rules_of(), now=NOW, target=tmp_path / "out")
+    [dataset] = data.read_sources(tmp_path / "out", now=NOW)
+    assert isinstance(dataset, NudgeDataset)
+    nudges = dataset.nudges
+    assert len(nudges) == 300
+    assert (nudges["value"].sum() if "value" in nudges else None) == total

@@ -104,7 +104,11 @@ def test_ids_become_text(values: list[Any], expected: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("value", "rule"),
-    [(1.5, "no fraction"), (float("nan"), "empty id"), (1e300, "make it text")],
+    [
+        (1.5, "no fraction.*row 2: 1.5$"),
+        (float("nan"), "empty id.*row 2: nan$"),
+        (1e300, "make it text"),
+    ],
 )
 def test_float_ids_must_be_whole(value: float, rule: str) -> None:
     with pytest.raises(DataQualityError, match=rule):
