@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -53,9 +53,14 @@ class DeadLetter:
 
 
 def put(
-    stage: Stage, lines: Iterable[bytes], *, sleep: Callable[[float], None] = time.sleep
+    stage: Stage,
+    lines: Iterable[bytes],
+    *,
+    tenants: Collection[str] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[int, list[Refused]]:
-    """Put the events among JSON lines on the stream; how many, and the lines that are none.
+    """Put the events among JSON lines on the stream; how many, and the lines that are none, or of
+    none of the `tenants`: the stream takes every name, and nobody would find those again.
 
     Raises `EventError` where the stream goes on refusing.
     """
@@ -66,13 +71,19 @@ def put(
             if not line.strip():
                 continue
             try:
-                decode_event(line, now=datetime.now(UTC))
+                _check_tenant(decode_event(line, now=datetime.now(UTC)).tenant, tenants)
             except BadRequestError as error:
                 refused.append(Refused(number, error.path, str(error)))
                 continue
             yield line.strip()
 
     return put_records(stage, good(), sleep=sleep), refused
+
+
+def _check_tenant(tenant: str, known: Collection[str] | None) -> None:
+    if known is not None and tenant not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise BadRequestError(f"there is no {tenant!r} (known: {names})", path="$.tenant")
 
 
 def put_records(

@@ -12,6 +12,7 @@ from rich.table import Table
 from pipelines import events
 from pipelines.console import JsonOption, StageOption, console, errors, print_json
 from pipelines.errors import EventError
+from pipelines.stacks import tenants
 from pipelines.stage import open_stage
 
 app = typer.Typer(help="What customers do, into their profiles.", no_args_is_help=True)
@@ -26,11 +27,12 @@ def put(
 ) -> None:
     """Put events on the stage's stream; lines that are none are listed, and the exit code is 2."""
     where = open_stage(stage)
+    known = tenants(where)
     if file == "-":
-        count, refused = events.put(where, sys.stdin.buffer)
+        count, refused = events.put(where, sys.stdin.buffer, tenants=known)
     else:
         with Path(file).open("rb") as lines:
-            count, refused = events.put(where, lines)
+            count, refused = events.put(where, lines, tenants=known)
     console.print(f"{count} events put, {len(refused)} refused")
     for found in refused[:_SHOWN]:
         errors.print(f"line {found.line}: {found.path}: {found.message}", markup=False)

@@ -58,6 +58,14 @@ def test_good_lines_are_put_and_the_others_named(stage: Any) -> None:
     assert (count, [(found.line, found.path) for found in refused]) == (2, [(3, "$")])
 
 
+def test_a_tenant_that_is_not_there_is_refused(stage: Any) -> None:
+    """Regression: a misspelt tenant's events were put, archived and never found again."""
+    lines = [view(1), view(2).replace(b"acme", b"acne")]
+    count, [refused] = events.put(stage, lines, tenants=["acme", "zoo"])
+    assert (count, refused.line, refused.path) == (1, 2, "$.tenant")
+    assert refused.message == "there is no 'acne' (known: acme, zoo)"
+
+
 class Throttling:
     """Takes the first record of each call only."""
 
