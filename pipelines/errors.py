@@ -28,7 +28,7 @@ class EventError(NextbestError):
 
 
 class CustomerError(NextbestError):
-    """What is held on a customer cannot be read in full."""
+    """An id that is nobody's, or what is held on a customer cannot be read in full."""
 
 
 class ApiError(NextbestError):

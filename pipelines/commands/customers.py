@@ -16,7 +16,7 @@ from rich.table import Table
 
 from inference.profiles import Stored
 from pipelines.console import JsonOption, StageOption, TenantOption, console, errors, print_json
-from pipelines.errors import ErasureError
+from pipelines.errors import CustomerError, ErasureError
 from pipelines.stacks import require_tenant
 from pipelines.stage import Stage, open_stage
 
@@ -24,8 +24,23 @@ if TYPE_CHECKING:  # pulls in pandas
     from pipelines.erasures import Erased
 
 app = typer.Typer(help="A customer's rights: show, export, erase.", no_args_is_help=True)
-CustomerArgument = Annotated[str, typer.Argument(metavar="ID", help="The customer's id.")]
 _SHOWN = 10
+
+
+def _named(given: Any) -> Any:
+    """An id, or several, as given: a variable that was never set is nobody."""
+    for name in [given] if isinstance(given, str) else given or ():
+        if not name.strip():
+            raise CustomerError(f"{name!r} is no customer's id; expected e.g. 'c-1042'")
+    return given
+
+
+CustomerArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="The customer's id.", callback=_named)
+]
+CustomersArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="ID...", help="Whom.", callback=_named)
+]
 
 
 @app.command()
@@ -112,7 +127,7 @@ def export(
 @app.command()
 def erase(
     tenant: TenantOption,
-    customers: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Whom.")] = None,
+    customers: CustomersArgument = None,
     pending: Annotated[
         bool, typer.Option("--pending", help="Who asked by an event, and what was interrupted.")
     ] = False,
@@ -155,6 +170,8 @@ def _tell(found: Erased, tenant: str) -> None:
     console.print(f"  queues: {messages} deleted")
     if found.receipt:
         count = len(found.receipt.customers)
+        if not any(done.rows.values()):
+            console.print("  no table had a row of them: if one should have, look at the spelling")
         console.print(f"{count} erased; receipt {found.receipt.id}")
         return
     for key, why in done.unreadable.items():

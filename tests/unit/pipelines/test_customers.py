@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from typer.main import get_command
 
 from inference.archive import Archive
 from inference.dynamo_profiles import DynamoProfiles
 from inference.profiles import Answered, Contact, Profile, Seen, Stored
 from pipelines import customers, data, suppressions
-from pipelines.commands.customers import render
+from pipelines.cli import app
+from pipelines.commands.customers import _tell, render
 from pipelines.console import console
+from pipelines.erased_objects import Pass
+from pipelines.erasures import Erased
 from pipelines.errors import CustomerError
+from pipelines.receipts import Receipt
 from tests.unit.pipelines.emulated import MotoStage, moto_stage
 from tests.unit.pipelines.test_erasures import letter, shop
 
@@ -137,3 +144,21 @@ def test_a_profile_is_shown_the_newest_first(stage):
     assert text.index("view p11") < text.index("view p2")
     assert "view p1\n" not in text
     assert "and 2 before" in text
+
+
+@pytest.mark.parametrize("command", ["show", "export", "erase"])
+def test_a_blank_id_is_refused_before_anything_is_asked(command):
+    done = CliRunner().invoke(get_command(app), ["customers", command, "", "--tenant", "acme"])
+    assert isinstance(done.exception, CustomerError)
+    assert "'' is no customer's id" in str(done.exception)
+    assert not done.output
+
+
+@pytest.mark.parametrize(("rows", "doubted"), [(0, True), (3, False)])
+def test_an_erasure_that_found_nobody_says_so(rows, doubted):
+    done = Pass(rows=Counter({"events": rows}))
+    receipt = Receipt(id="r-1", finished_at=NOW, customers={"digest": NOW})
+    with console.capture() as shown:
+        _tell(Erased(receipt, done), "acme")
+    assert ("look at the spelling" in shown.get()) is doubted
+    assert "1 erased; receipt r-1" in shown.get()

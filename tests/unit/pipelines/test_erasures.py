@@ -391,7 +391,18 @@ def test_a_profile_that_others_write_is_emptied_all_the_same(stage):
 
 def test_an_empty_id_is_refused(stage, erase):
     with pytest.raises(ErasureError, match="no customer's id"):
-        erase(" ")
+        erase("")
+
+
+def test_who_asked_under_a_blank_id_holds_up_nobody(stage, erase):
+    """Regression: `erase --pending` refused all who waited."""
+    archive(stage, "erasures", row("ann"), row(" "))
+    archive(stage, "interactions", view("ann"), view("bo"))
+    wanted = erasures.pending(stage, "acme")
+    assert erasures.erase(
+        stage, "acme", wanted, progress=_silent, clocks=clocks_of_nobody()
+    ).receipt
+    assert holders(stage, "ann") == holders(stage, " ") == []
 
 
 def test_s3_that_refuses_ends_the_erasure(stage, erase):
