@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from training.errors import ConfigurationError
 
@@ -45,6 +46,19 @@ def parse_assignments(
             )
         settings[key.strip()] = value.strip()
     return settings
+
+
+def progress_bar() -> Progress:
+    """A bar on stderr that is gone when it ends; nothing where nobody watches."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,  # it would leave an empty line in a log
+    )
 
 
 def print_json(value: Any) -> None:

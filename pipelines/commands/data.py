@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pipelines.adapters import FORMATS
@@ -22,6 +21,7 @@ from pipelines.console import (
     errors,
     parse_assignments,
     print_json,
+    progress_bar,
 )
 from pipelines.stacks import require_tenant
 from pipelines.stage import check_tenant, open_stage
@@ -77,15 +77,7 @@ def import_(
 @contextmanager
 def _progress() -> Iterator[Callable[[str, float], None]]:
     """A bar on stderr, moved by what is being done and how far it is."""
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=errors,
-        transient=True,
-    )
-    with bar:
+    with progress_bar() as bar:
         task = bar.add_task("starting", total=1.0)
         yield lambda what, share: bar.update(task, description=what, completed=share)
 

@@ -6,11 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pipelines.configuration import load_configuration
-from pipelines.console import JsonOption, StageOption, TenantOption, console, errors, print_json
+from pipelines.console import (
+    JsonOption,
+    StageOption,
+    TenantOption,
+    console,
+    print_json,
+    progress_bar,
+)
 from pipelines.stacks import require_tenant
 from pipelines.stage import open_stage
 
@@ -34,7 +40,7 @@ def sync(
     rules = syncing.rules_of(load_configuration(Path.cwd()).events)
     where = open_stage(stage)
     require_tenant(where, tenant)
-    with _progress() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("starting", total=1.0)
         found = syncing.sync_tenant(
             where,
@@ -49,17 +55,6 @@ def sync(
         print_json({"due": found.plan.due, "stored": found.stored, "account": found.account})
     else:
         _show(found, runs=runs, asked=retrain_on_drift)
-
-
-def _progress() -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=errors,
-        transient=True,
-    )
 
 
 def _show(found: Synced, *, runs: list[str], asked: bool) -> None:

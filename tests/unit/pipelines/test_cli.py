@@ -8,6 +8,7 @@ import typer
 from click.testing import CliRunner
 
 from pipelines.cli import app
+from pipelines.console import progress_bar
 
 ROOT = Path(__file__).resolve().parents[3]
 GROUP = typer.main.get_command(app)
@@ -32,7 +33,8 @@ def test_every_command_has_help(path):
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", *[f"docs/{n}.md" for n in ("nudges", "runs", "stages", "sync")]]
+    "name",
+    ["README.md", *[f"docs/{n}.md" for n in ("customers", "nudges", "runs", "stages", "sync")]],
 )
 def test_documents_name_only_commands_that_exist(name):
     known = {path[0] for path in PATHS}
@@ -46,3 +48,10 @@ def test_the_readme_names_every_group():
     text = (ROOT / "README.md").read_text()
     for path in PATHS:
         assert f"nextbest {path[0]}" in text, path[0]
+
+
+def test_a_progress_bar_leaves_nothing_where_nobody_watches(capsys):
+    """Regression: a nightly sync began its mail with an empty line."""
+    with progress_bar() as bar:
+        bar.update(bar.add_task("reading", total=1.0), completed=0.5)
+    assert capsys.readouterr() == ("", "")
