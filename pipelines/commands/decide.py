@@ -26,6 +26,9 @@ app.command("nudge")(nudge)
 app.command("similar-products")(similar_products)
 
 HistoryOption = Annotated[str, typer.Option(help="Product ids, oldest first: A,B,C.")]
+CustomerOption = Annotated[
+    str | None, typer.Option(help="Whose profile has the history, where none is given.")
+]
 LimitOption = Annotated[int | None, typer.Option(help="How many products; 10 unless said.")]
 IncludeOption = Annotated[
     list[str] | None,
@@ -57,6 +60,7 @@ RequestOption = Annotated[
 def next_best_product(
     tenant: TenantOption,
     history: HistoryOption = "",
+    customer: CustomerOption = None,
     limit: LimitOption = None,
     include: IncludeOption = None,
     exclude: ExcludeOption = None,
@@ -88,6 +92,7 @@ def next_best_product(
     fields = _fields(history, limit, include, exclude, exclude_products)
     fields |= _rules(promote, at_most, explore)
     fields |= {
+        "customer_id": customer,
         "exclude_purchased": exclude_purchased,
         "repeat_after_days": repeat_after_days,
         "buy_again": buy_again,
@@ -122,6 +127,7 @@ def rank(
     tenant: TenantOption,
     products: Annotated[str, typer.Option(help="The products to put in order: A,B,C.")],
     history: HistoryOption = "",
+    customer: CustomerOption = None,
     limit: Annotated[int | None, typer.Option(help="How many products; all unless said.")] = None,
     include: IncludeOption = None,
     exclude: ExcludeOption = None,
@@ -131,7 +137,7 @@ def rank(
 ) -> None:
     """The given products in the best order for a history."""
     fields = _fields(history, limit, include, exclude, "")
-    fields |= {"decision": "rank", "products": requests.split(products)}
+    fields |= {"customer_id": customer, "decision": "rank", "products": requests.split(products)}
     _ask(stage, tenant, fields, request=request, as_json=as_json)
 
 
