@@ -16,6 +16,7 @@ from inference.decision_records import decode_record
 from inference.errors import BadRequestError
 from inference.suppression import Suppression
 from pipelines.erased_objects import listed
+from pipelines.errors import ErasureError
 from pipelines.events import DeadLetter, letter_of
 from pipelines.queues import delete_where, url_of
 from pipelines.stage import IMAGE_MODEL, KINDS, Stage
@@ -44,7 +45,10 @@ def running(stage: Stage, tenant: str) -> list[str]:
 
 
 def delete_prepared(stage: Stage, tenant: str, *, but: list[str]) -> int:
-    """Delete the prepared arrays of runs that learned from customers; how many objects."""
+    """Delete the prepared arrays of runs that learned from customers; how many objects.
+
+    Raises `ErasureError` where S3 keeps one.
+    """
     s3, prefix = stage.client("s3"), f"{stage.tenant_prefix(tenant)}/runs/"
     keys = [
         found.key
@@ -53,7 +57,14 @@ def delete_prepared(stage: Stage, tenant: str, *, but: list[str]) -> int:
     ]
     for start in range(0, len(keys), _A_CALL):
         objects = [{"Key": key} for key in keys[start : start + _A_CALL]]
-        s3.delete_objects(Bucket=stage.bucket, Delete={"Objects": objects, "Quiet": True})
+        wanted = {"Objects": objects, "Quiet": True}
+        kept = s3.delete_objects(Bucket=stage.bucket, Delete=wanted).get("Errors")
+        if kept:
+            raise ErasureError(
+                f"{kept[0]['Key']} and {len(kept) - 1} more objects cannot be deleted: "
+                f"{kept[0].get('Message', kept[0].get('Code'))}. When they can be, run nextbest "
+                "customers erase --pending"
+            )
     return len(keys)
 
 

@@ -347,6 +347,27 @@ def test_prepared_arrays_go_but_of_pictures_and_of_runs_that_go_on(stage, erase)
     assert {k.split("/")[3] for k in objects(stage) if "/golden" in k} > runs - {going_on}
 
 
+def test_what_s3_does_not_delete_is_no_finished_erasure(stage, erase):
+    """S3 says so within an answer that is no error."""
+
+    class Keeping:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stage.client("s3"), name)
+
+        def delete_objects(self, **_: Any) -> dict[str, Any]:
+            return {"Errors": [{"Key": "k", "Code": "AccessDenied", "Message": "Access Denied"}]}
+
+    class KeepingStage(MotoStage):
+        def client(self, service: str) -> Any:
+            return Keeping() if service == "s3" else stage.client(service)
+
+    prepared(stage, "recommender-20260101t000000-aaaaaa")
+    with pytest.raises(ErasureError, match="k and 0 more objects cannot be deleted: Access Denied"):
+        erase("ann", on=KeepingStage(stage.name, stage.region, stage.account, stage.configuration))
+    assert list_receipts(stage, "acme") == []
+    assert erase().receipt.deleted == {"runs": 1}
+
+
 def test_a_receipt_says_what_was_done_and_nothing_of_whom(stage, erase):
     archive(stage, "interactions", view("customer-ann"))
     receipt = erase("customer-ann").receipt
