@@ -89,3 +89,5 @@ TABLES: Mapping[str, ArchiveTable] = {
         time="at",
     ),
 }
+# What data sets are made of; consents are in the profiles alone.
+SYNCED = ("interactions", "rewards", "products", "customers", "erasures", "decisions")

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 from botocore.exceptions import ClientError
 
-TABLES = ("interactions", "rewards", "products", "customers", "erasures", "decisions")
 POINTERS = {"interactions": "latest.json", "nudges": "latest-nudges.json"}
 OBJECTS, ACCOUNT = "objects.json.gz", "sync.json"
 _GONE = ("NoSuchKey", "404")

@@ -15,11 +15,11 @@ from typing import Any
 import msgspec
 
 from inference.archive import folder_of
+from inference.archive_tables import SYNCED
 from inference.suppression_store import suppression_key
 from inference.sync_layout import (
     OBJECTS,
     POINTERS,
-    TABLES,
     Base,
     LastSync,
     dataset_prefix,
@@ -182,7 +182,7 @@ def _base(s3: Any, bucket: str, tenant: str, kind: str, tags: dict[str, str]) ->
 def _archived(s3: Any, bucket: str, tenant: str) -> Iterator[str]:
     """The keys of a tenant's archive that a sync reads."""
     pages = s3.get_paginator("list_objects_v2")
-    for table in TABLES:
+    for table in SYNCED:
         for page in pages.paginate(Bucket=bucket, Prefix=f"{folder_of(tenant, table)}/day="):
             keys = (item["Key"] for item in page.get("Contents", []))
             yield from (key for key in keys if key.endswith(".parquet"))

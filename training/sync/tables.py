@@ -19,9 +19,8 @@ import pyarrow as pa
 from pyarrow import parquet as files
 
 from inference.archive import parquet
-from inference.archive_tables import TABLES
+from inference.archive_tables import SYNCED, TABLES
 
-WANTED = ("interactions", "rewards", "products", "customers", "erasures", "decisions")
 _IDS = ("customer_id", "product_id")
 
 
@@ -39,11 +38,11 @@ class Archived:
 
 def read_archive(folder: Path, *, known: Mapping[str, pd.DataFrame]) -> Archived:
     """The objects below a folder, laid out as in the archive, joined with the rows `known`."""
-    found: dict[str, list[pa.Table]] = {name: [] for name in WANTED}
+    found: dict[str, list[pa.Table]] = {name: [] for name in SYNCED}
     unreadable = {}
     for path in sorted(folder.rglob("*.parquet")):
         table, why = _table_of(path), ""
-        if table not in WANTED:
+        if table not in SYNCED:
             continue
         try:
             found[table].append(_read(path, table))
@@ -63,7 +62,7 @@ def read_archive(folder: Path, *, known: Mapping[str, pd.DataFrame]) -> Archived
 
 def read_kept(folder: Path) -> dict[str, pd.DataFrame]:
     """What `write_kept` wrote; empty tables where there is nothing."""
-    return {name: _kept(folder / f"{name}.parquet", name) for name in WANTED}
+    return {name: _kept(folder / f"{name}.parquet", name) for name in SYNCED}
 
 
 def write_kept(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
