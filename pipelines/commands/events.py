@@ -72,7 +72,7 @@ def replay(
     where = open_stage(stage)
     letters = events.dead_letters(where)
     chosen = [found for found in letters if not ids or found.id in ids]
-    events.show_again(where, [found for found in letters if found not in chosen])
+    events.show_again(where, [found for found in letters if ids and found.id not in ids])
     unknown = sorted(set(ids or ()) - {found.id for found in letters})
     if unknown:
         events.show_again(where, chosen)
