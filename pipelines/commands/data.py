@@ -85,7 +85,7 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
 def _show(found: list[tuple[dict[str, Any], str]]) -> None:
     """Profiles, their notes and where each went."""
     for profile, where in found:
-        console.print(render_profile(profile))
+        console.print(render_profile(profile), markup=False)
         for note in profile["notes"]:
             console.print(f"  {note}", style="dim", markup=False, soft_wrap=True)
         console.print(where, markup=False, soft_wrap=True)
@@ -187,8 +187,9 @@ def join(
     for name, count in found.counts.items():
         table.add_row(name.replace("_", " "), f"{count:,}")
     console.print(table)
-    console.print(f"{into / 'nudges.parquet'}; why a reward has no decision: unjoined.parquet")
-    console.print(f"next: nextbest data import {into} --tenant TENANT", style="dim")
+    made = f"{into / 'nudges.parquet'}; why a reward has no decision: unjoined.parquet"
+    console.print(made, markup=False)
+    console.print(f"next: nextbest data import {into} --tenant TENANT", style="dim", markup=False)
 
 
 @app.command("list")

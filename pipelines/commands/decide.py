@@ -204,11 +204,12 @@ def _ask(
 def _print(answer: dict[str, Any]) -> None:
     if "error" in answer:
         error = answer["error"]
-        errors.print(f"{error['code']} at {error['path']}: {error['message']}", style="red")
+        said = f"{error['code']} at {error['path']}: {error['message']}"
+        errors.print(said, style="red", markup=False)
         return
-    console.print(render_products(answer))
+    console.print(render_products(answer), markup=False)
     for note in _notes(answer):
-        console.print(note, style="dim")
+        console.print(note, style="dim", markup=False)
 
 
 def render_products(answer: dict[str, Any]) -> Table:

@@ -100,7 +100,8 @@ def _profile(path: Path | None, consents: list[str]) -> dict[str, Any] | None:
 def _print(answer: dict[str, Any]) -> None:
     if "error" in answer:
         error = answer["error"]
-        errors.print(f"{error['code']} at {error['path']}: {error['message']}", style="red")
+        said = f"{error['code']} at {error['path']}: {error['message']}"
+        errors.print(said, style="red", markup=False)
         return
     chance = f"drawn with probability {answer['propensity']:.3f}"
     console.print(f"[bold]{escape(answer['action'])}[/], {chance}")

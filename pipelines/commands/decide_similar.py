@@ -79,7 +79,8 @@ def _encoded(path: Path) -> str:
 def _print(answer: dict[str, Any]) -> None:
     if "error" in answer:
         error = answer["error"]
-        errors.print(f"{error['code']} at {error['path']}: {error['message']}", style="red")
+        said = f"{error['code']} at {error['path']}: {error['message']}"
+        errors.print(said, style="red", markup=False)
         return
     for column, values in answer["labels"].items():
         shown = ", ".join(f"{value} {chance:.0%}" for value, chance in values.items())

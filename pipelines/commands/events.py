@@ -31,7 +31,7 @@ def put(
     if file == "-":
         count, refused = events.put(where, sys.stdin.buffer, tenants=known)
     else:
-        with Path(file).open("rb") as lines:
+        with Path(file).open("rb") as lines, errors.status("putting"):
             count, refused = events.put(where, lines, tenants=known)
     console.print(f"{count} events put, {len(refused)} refused")
     for found in refused[:_SHOWN]:

@@ -10,7 +10,8 @@ import pytest
 
 from inference.contracts import decode_request
 from pipelines import decision_requests as requests
-from pipelines.commands.decide import _notes, render_products
+from pipelines.commands.decide import _notes, _print, render_products
+from pipelines.console import console, errors
 from pipelines.errors import DecisionError
 
 
@@ -110,3 +111,15 @@ def test_a_number_may_have_an_exponent() -> None:
 def test_a_superscript_is_no_number() -> None:
     with pytest.raises(DecisionError, match="no quota"):
         requests.quota("category=²")
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are() -> None:
+    """Regression: an unknown product `[/x]` ended `decide` in a traceback."""
+    product = {"product_id": "[/x]", "title": "[red]Lamp", "score": 1.0, "reasons": []}
+    answer = {"products": [product], "unknown_products": ["[/y]"], "model_version": "1", "run": "r"}
+    refused = {"error": {"code": "BadRequestError", "path": "$.[/z]", "message": "[/z]"}}
+    with console.capture() as shown, errors.capture() as told:
+        _print(answer)
+        _print(refused)
+    assert all(name in shown.get() for name in ("[/x]", "[red]Lamp", "[/y]"))
+    assert told.get() == "BadRequestError at $.[/z]: [/z]\n"

@@ -9,7 +9,8 @@ import pytest
 
 from pipelines import data
 from pipelines.adapters import PICTURES
-from pipelines.commands.data import FORMATS, render_profile
+from pipelines.commands.data import FORMATS, _show, render_profile
+from pipelines.console import console
 from tests.unit.training.nudge.simulator import nudges_table
 from training.errors import DataQualityError
 from training.nudge.tables import NudgeDataset, read_nudge_dataset
@@ -146,3 +147,12 @@ def test_the_published_files_are_read():
     women = read(REAL / "open-bandit" / "bts" / "women" / "women.csv.xz")
     assert (women.profile["rows"], len(women.actions)) == (10_000, 46)
     assert women.profile["smallest_propensity"] == pytest.approx(1e-6)
+
+
+def test_an_action_that_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
+    """Regression: the profile of an import ended in a traceback."""
+    nudges = nudges_table(count=400).assign(action=["[/mail]", "none"] * 200)
+    nudges.drop(columns="eligible", errors="ignore").to_parquet(tmp_path / "nudges.parquet")
+    with console.capture() as shown:
+        _show([(read(tmp_path).profile, "here")])
+    assert "[/mail] 200" in shown.get()
