@@ -50,7 +50,9 @@ def main() -> None:
     settings = dict(one.split("=", 1) for one in options.set or ())
     with tempfile.TemporaryDirectory(prefix="nextbest-image-") as folder:
         root, rows = Path(folder), []
-        prepared = _prepared(root, options.data, settings)
+        prepared = prepared_of(root, options.data, settings)
+        if not prepared.classes:
+            raise SystemExit(f"{options.data}: no labels to measure by")
         rows += _ours(root, prepared, settings, name=options.data.name)
         rows += _peers(prepared, name=options.data.name)
     for row in rows:
@@ -68,25 +70,22 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _job(root: Path, step: str, settings: dict[str, str]) -> Job:
+def job_of(root: Path, step: str, settings: dict[str, str]) -> Job:
     return Job(
         f"image.{step}", root, settings, "benchmark", "image-model-1", "2026-01-01T00:00:00Z"
     )
 
 
-def _prepared(root: Path, path: Path, settings: dict[str, str]) -> Prepared:
+def prepared_of(root: Path, path: Path, settings: dict[str, str]) -> Prepared:
     found = [d for d in read_sources(path, now=datetime.now(UTC)) if isinstance(d, ImageDataset)]
     if not found:
         raise SystemExit(f"{path}: no pictures in it")
     write_image_dataset(found[0], root / "processing" / "input" / "dataset")
-    job = _job(root, "prepare", settings)
+    job = job_of(root, "prepare", settings)
     prepare.run(job)
     target = root / "processing" / "input" / "prepared"
     shutil.move(job.output("prepared"), target)
-    prepared = prepare.load(target)
-    if not prepared.classes:
-        raise SystemExit(f"{path}: no labels to measure by")
-    return prepared
+    return prepare.load(target)
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -101,7 +100,7 @@ def _held_out(prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ours(root: Path, prepared: Prepared, settings: dict[str, str], *, name: str) -> list[Row]:
-    job = _job(root, "train", settings)
+    job = job_of(root, "train", settings)
     _, seconds = _timed(lambda: train_one(job, Peers()))
     configuration = parse(ImageConfiguration, settings, where="--set")
     network = trained(prepared, configuration, job.checkpoints / CHECKPOINT)

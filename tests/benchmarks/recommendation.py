@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from inference.recommender import Recommender
 from tests.benchmarks import protocols
@@ -178,6 +179,26 @@ def _through(
         "decision_us": round((time.process_time() - began) / asked * 1e6),
     }
     yield from _judged(options, task, histories, name, lists, cpu_seconds=spent, extra=extra)
+    if options.protocol == "cold-items":
+        yield _among_hidden(recommender, name, task, histories, options, spent)
+
+
+def _among_hidden(
+    recommender: Recommender,
+    name: str,
+    task: Task,
+    histories: Histories,
+    options: argparse.Namespace,
+    spent: float,
+) -> Row:
+    """The hidden products ranked among themselves: what the model knows of them, whatever it costs
+    to show them beside the others."""
+    ids, prepared = task.prepared.meta["product_ids"], task.prepared
+    hidden = [ids[item] for item in np.unique(prepared.items[prepared.split == TEST]).tolist()]
+    lists = recommend_all(recommender, histories, prepared, k=max(task.lengths), only=hidden)
+    targets = [set(histories.targets_of(row).tolist()) for row in range(len(histories))]
+    row = _row(options, task, name, lists, targets, spent, {})
+    return replace(row, set=f"{row.set}, among the {len(hidden)} hidden")
 
 
 def _judged(

@@ -25,8 +25,10 @@ def recommend_all(
     *,
     k: int,
     exclude_seen: bool | None = None,
+    only: list[str] | None = None,
 ) -> list[list[int]]:
-    """Each customer's top k by the serving core, as this run's item codes (-1: not among them).
+    """Each customer's top k by the serving core, as this run's item codes (-1: not among them);
+    of the products `only`, where they are given.
 
     On one thread, as the Lambda answers: the matrices of a decision are too small for more.
     """
@@ -39,6 +41,7 @@ def recommend_all(
                 history=events_of(histories, row, prepared, now),
                 limit=k,
                 exclude_seen=exclude_seen,
+                include_products=only,
                 include_unavailable=True,
             )
             answer = recommender.recommend(request, now=now)
