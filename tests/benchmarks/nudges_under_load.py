@@ -180,7 +180,9 @@ def audit(stage: Stage, tenant: str, asked: list[Question], found: Asked) -> Cou
     for (customer, _), answers in found.answers.items():
         sound = [answer for answer in answers if not answer["degraded"]]
         counts.degraded += len(answers) - len(sound)
-        counts.changed_answers += any(answer != sound[0] for answer in sound)
+        # Whether it was logged is told of each sending.
+        told = [{**answer, "logged": None} for answer in sound]
+        counts.changed_answers += any(answer != told[0] for answer in told)
         by_customer[customer] += sound[:1] or answers[:1]
     client = stage.client("dynamodb")
     profiles = DynamoProfiles(stage.profiles_table, tenant, client=client)
