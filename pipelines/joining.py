@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from training.columns import ids, numbers, require_columns, times
 from training.configuration import parse
-from training.datasets import ids, numbers, read_table, require_columns, times
 from training.errors import DataQualityError
 from training.nudge.joining import Joined, JoiningRules, join
 from training.nudge.tables import CONTEXT, with_values
+from training.table_files import read_table
 
 DECISIONS = ("decision_id", "customer_id", "timestamp", "action", "propensity")
 REWARDS = ("event_id", "timestamp", "reward")

@@ -9,11 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.adapters.raw import Raw
-from training.datasets import INTERACTIONS, OPTIONAL, find_table, holds_lists, read_table
+from training.columns import holds_lists
+from training.datasets import INTERACTIONS, OPTIONAL
 from training.errors import DataQualityError
 from training.image.pictures import Pictures
 from training.image.tables import open_pictures
 from training.nudge.tables import NUDGES, read_guardrails
+from training.table_files import find_table, read_table
 
 TAGS_SUFFIX = "_tags"
 _MAPPABLE = (*dict.fromkeys((*INTERACTIONS, *OPTIONAL, *NUDGES, "eligible")),)

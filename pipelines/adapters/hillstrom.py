@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.adapters.raw import Raw
-from training.datasets import numbers, read_table, refuse, require_columns
+from training.columns import numbers, refuse, require_columns
+from training.table_files import read_table
 
 CONTEXT = ("recency", "history", "mens", "womens", "zip_code", "newbie", "channel")
 NUMBERS = ("recency", "history", "mens", "womens", "newbie")

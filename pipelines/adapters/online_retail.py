@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from pipelines.adapters.raw import Raw
-from training.datasets import numbers, read_table, refuse, require_columns
+from training.columns import numbers, refuse, require_columns
+from training.table_files import read_table
 
 COLUMNS = (
     "InvoiceNo",

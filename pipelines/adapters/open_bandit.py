@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.adapters.raw import Raw
-from training.datasets import numbers, read_table, require_columns
+from training.columns import numbers, require_columns
+from training.table_files import read_table
 
 COLUMNS = ("timestamp", "item_id", "position", "click", "propensity_score")
 ITEMS = ("item_context.csv", "item_context.csv.xz")

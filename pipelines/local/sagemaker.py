@@ -19,15 +19,11 @@ from typing import Any
 
 import boto3
 
-from pipelines.local.container import (
-    ClientFault,
-    Container,
-    Outcome,
-    run_processing,
-    run_training,
-)
+from pipelines.local.container import Container, Outcome
 from pipelines.local.joblog import JobLog
+from pipelines.local.jobs import run_processing, run_training
 from pipelines.local.registry import Registry, ServiceError
+from pipelines.local.transfers import ClientFault
 from pipelines.local.tuning import Tuning
 
 ACCOUNT, REGION = "000000000000", "us-east-1"

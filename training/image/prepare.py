@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from inference.images import UnreadableImageError, header
+from training.columns import holds_lists
 from training.configuration import parse
-from training.datasets import holds_lists
 from training.errors import ConfigurationError, DataQualityError, NotEnoughDataError
 from training.image.configuration import ImageConfiguration
 from training.image.decoding import Report, decode_all, resize_all

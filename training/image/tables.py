@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from training.datasets import (
+from training.columns import (
     holds_lists,
     ids,
     numbers,

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from training.datasets import require_columns
+from training.columns import require_columns
 from training.errors import ConfigurationError
 from training.nudge.tables import CONTEXT, NUDGES
 

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from inference.guardrail_rules import NONE, ActionSpec, Condition, GuardrailRules
-from training.datasets import ids, numbers, read_table, refuse, require_columns, times
+from training.columns import ids, numbers, refuse, require_columns, times
 from training.errors import DataQualityError, NotEnoughDataError
+from training.table_files import read_table
 
 NUDGES = ("decision_id", "customer_id", "timestamp", "action", "propensity", "reward")
 CONTEXT = "context_"

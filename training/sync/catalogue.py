@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from training.datasets import holds_lists
+from training.columns import holds_lists
 
 AVAILABLE_FROM, AVAILABLE_UNTIL = "available_from", "available_until"
 _OLDER = "older than the imported table"

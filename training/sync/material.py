@@ -11,12 +11,13 @@ import msgspec
 import pandas as pd
 
 from inference.suppression import Suppression
-from training.datasets import Dataset, find_table, read_dataset
+from training.datasets import Dataset, read_dataset
 from training.errors import DataQualityError
 from training.nudge.tables import NudgeDataset, read_nudge_dataset
 from training.suppression import read_suppression, without_suppressed
 from training.sync.tables import Archived, read_archive, read_kept
 from training.sync.validity import sound
+from training.table_files import find_table
 
 ROWS = "rows"
 REPORT = "sync.json"

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from inference.archive_tables import TABLES
-from training.datasets import FUTURE_TOLERANCE
+from training.columns import FUTURE_TOLERANCE
 
 _EARLIEST = pd.Timestamp(0, tz="UTC")
 _NEEDED: Mapping[str, tuple[str, ...]] = {

@@ -13,8 +13,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from training.datasets import build_dataset, ids, numbers, read_dataset, read_table, times
+from training.columns import ids, numbers, times
+from training.datasets import build_dataset, read_dataset
 from training.errors import DataQualityError, NotEnoughDataError
+from training.table_files import read_table
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
