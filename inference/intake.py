@@ -84,11 +84,11 @@ class Intake:
             try:
                 ids[index], records[index] = self._record(event, now=now)
             except BadRequestError as error:
-                rejected.append(Rejection(index, "BadRequestError", error.path, str(error)))
+                rejected.append(Rejection(index, type(error).__name__, error.path, str(error)))
         places = list(records)
         for refused in self._put([records[place] for place in places]):
             ids[places[refused]] = None
-            rejected.append(Rejection(places[refused], "StreamError", "$", _REFUSED))
+            rejected.append(Rejection(places[refused], StreamError.__name__, "$", _REFUSED))
         accepted = len(events) - len(rejected)
         return EventsResponse(accepted, ids, sorted(rejected, key=lambda found: found.index))
 
@@ -138,5 +138,5 @@ def _events(payload: Any) -> list[Any]:
 def _error(first: Rejection, *, alone: bool) -> dict[str, Any]:
     """What stands for all where nothing was taken: the first, with its place in the request."""
     path = first.path if alone else f"$.events[{first.index}]{first.path[1:]}"
-    status = 400 if first.code == "BadRequestError" else 503
+    status = 503 if first.code == StreamError.__name__ else 400
     return {"status": status, "code": first.code, "path": path, "message": first.message}

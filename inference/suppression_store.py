@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from inference.objects import read_object
 from inference.suppression import FILE, NOBODY, Suppression, decode_suppression
 
 
@@ -21,10 +20,5 @@ def read_stored(s3: Any, bucket: str, tenant: str) -> tuple[Suppression, str | N
     what cannot be read is not an empty list. Who may not list the bucket is refused (403) where
     there is none.
     """
-    try:
-        found = s3.get_object(Bucket=bucket, Key=suppression_key(tenant))
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return NOBODY, None
-        raise
-    return decode_suppression(found["Body"].read()), str(found["ETag"])
+    found = read_object(s3, bucket, suppression_key(tenant))
+    return (NOBODY, None) if found is None else (decode_suppression(found[0]), found[1])

@@ -12,9 +12,9 @@ import json
 from typing import Any
 
 import msgspec
-from botocore.exceptions import ClientError
 
 from inference.errors import NextbestError
+from inference.objects import read_object, replace_object
 from inference.suppression_store import suppression_key
 from inference.sync_layout import (
     ACCOUNT,
@@ -23,14 +23,11 @@ from inference.sync_layout import (
     dataset_prefix,
     latest_key,
     pointer_key,
-    read_object,
     sync_prefix,
 )
 from inference.sync_plan import SyncPlan
 
 KEPT_SYNCS = 2
-# Somebody wrote meanwhile; S3 says 409 while another conditional write goes on.
-_CHANGED = ("PreconditionFailed", "ConditionalRequestConflict")
 
 
 class SyncChangedError(NextbestError):
@@ -75,27 +72,18 @@ def _pointer_body(plan: SyncPlan, kind: str) -> bytes:
 
 def _require_same_suppression(s3: Any, plan: SyncPlan) -> None:
     key = suppression_key(plan.tenant)
-    tags: dict[str, str] = {}
-    read_object(s3, plan.bucket, key, tags)
-    if tags.get(key) != plan.tags.get(key):
+    found = read_object(s3, plan.bucket, key)
+    if (found and found[1]) != plan.tags.get(key):
         raise SyncChangedError(f"somebody was erased while sync {plan.id} ran; run it again")
 
 
 def _put(s3: Any, plan: SyncPlan, key: str, body: bytes) -> None:
     """Replace what the plan saw, and nothing else."""
-    tag = plan.tags.get(key)
-    condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
-    try:
-        s3.put_object(
-            Bucket=plan.bucket, Key=key, Body=body, ContentType="application/json", **condition
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in _CHANGED:
-            raise
-        if read_object(s3, plan.bucket, key, {}) != body:
-            raise SyncChangedError(
-                f"{key} was written while sync {plan.id} ran; run it again"
-            ) from error
+    if replace_object(s3, plan.bucket, key, body, tag=plan.tags.get(key)):
+        return
+    found = read_object(s3, plan.bucket, key)
+    if found is None or found[0] != body:
+        raise SyncChangedError(f"{key} was written while sync {plan.id} ran; run it again")
 
 
 def _prune(s3: Any, plan: SyncPlan) -> None:

@@ -1,4 +1,4 @@
-"""Where a tenant's syncs are in the bucket, and reading one object of them.
+"""Where a tenant's syncs are in the bucket.
 
 tenants/<tenant>/syncs/latest.json      the last one: a pointer, written last
 tenants/<tenant>/syncs/<id>/            plan.json, manifest.json, objects.json.gz; of the job:
@@ -9,14 +9,11 @@ tenants/<tenant>/datasets/<id>-<kind>/  what it made
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
-from botocore.exceptions import ClientError
 
 POINTERS = {"interactions": "latest.json", "nudges": "latest-nudges.json"}
 OBJECTS, ACCOUNT = "objects.json.gz", "sync.json"
-_GONE = ("NoSuchKey", "404")
 
 
 class Base(msgspec.Struct, frozen=True):
@@ -34,18 +31,6 @@ class LastSync(msgspec.Struct, frozen=True):
     rules: dict[str, str]
     unreadable: list[str] = []
     next_due: datetime | None = None
-
-
-def read_object(s3: Any, bucket: str, key: str, tags: dict[str, str]) -> bytes | None:
-    """An object's bytes, its tag put into `tags`; None where there is none."""
-    try:
-        found = s3.get_object(Bucket=bucket, Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in _GONE:
-            raise
-        return None
-    tags[key] = found["ETag"]
-    return bytes(found["Body"].read())
 
 
 def sync_prefix(tenant: str, identity: str) -> str:

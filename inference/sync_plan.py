@@ -16,6 +16,7 @@ import msgspec
 
 from inference.archive import folder_of
 from inference.archive_tables import SYNCED
+from inference.objects import read_object
 from inference.suppression_store import suppression_key
 from inference.sync_layout import (
     OBJECTS,
@@ -25,7 +26,6 @@ from inference.sync_layout import (
     dataset_prefix,
     latest_key,
     pointer_key,
-    read_object,
     sync_prefix,
 )
 
@@ -66,10 +66,10 @@ def plan_sync(
     `rules` are the strings the job gets; other ones than last time are a reason to sync.
     """
     tags: dict[str, str] = {}
-    pointer = read_object(s3, bucket, latest_key(tenant), tags)
+    pointer = _read(s3, bucket, latest_key(tenant), tags)
     last = msgspec.json.decode(pointer, type=LastSync) if pointer is not None else None
     bases = {kind: base for kind in POINTERS if (base := _base(s3, bucket, tenant, kind, tags))}
-    suppressed = read_object(s3, bucket, suppression_key(tenant), tags)
+    suppressed = _read(s3, bucket, suppression_key(tenant), tags)
     objects = sorted(_archived(s3, bucket, tenant))
     known = set(_objects_of(s3, bucket, tenant, last))
     new = [key for key in objects if key not in known]
@@ -168,9 +168,18 @@ def _inputs(
     }
 
 
+def _read(s3: Any, bucket: str, key: str, tags: dict[str, str]) -> bytes | None:
+    """An object's bytes, its tag put into `tags`; None where there is none."""
+    found = read_object(s3, bucket, key)
+    if found is None:
+        return None
+    tags[key] = found[1]
+    return found[0]
+
+
 def _base(s3: Any, bucket: str, tenant: str, kind: str, tags: dict[str, str]) -> Base | None:
     """The import that a tenant's newest data set of a kind rests on."""
-    body = read_object(s3, bucket, pointer_key(tenant, kind), tags)
+    body = _read(s3, bucket, pointer_key(tenant, kind), tags)
     if body is None:
         return None
     pointer = json.loads(body)
@@ -192,6 +201,6 @@ def _objects_of(s3: Any, bucket: str, tenant: str, last: LastSync | None) -> lis
     """The objects whose rows the last sync kept."""
     if last is None:
         return []
-    body = read_object(s3, bucket, f"{sync_prefix(tenant, last.id)}/{OBJECTS}", {})
-    found = json.loads(gzip.decompress(body)) if body is not None else []
+    read = read_object(s3, bucket, f"{sync_prefix(tenant, last.id)}/{OBJECTS}")
+    found = json.loads(gzip.decompress(read[0])) if read is not None else []
     return sorted(set(found) - set(last.unreadable))

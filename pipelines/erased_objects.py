@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 from botocore.exceptions import ClientError
 
+from inference.objects import CHANGED, GONE, code_of
 from inference.suppression import Suppression
 from pipelines import suppressions
 from pipelines.stage import Stage
@@ -31,7 +32,6 @@ Progress = Callable[[str, int, int], None]  # what, how many of how many
 _DATASETS = "datasets"
 _THREADS = 8  # an archive is many small objects
 _PRECISION = timedelta(seconds=1)  # S3 leaves out what is less
-_CHANGED = ("NoSuchKey", "404", "PreconditionFailed", "ConditionalRequestConflict")
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def _note(one: _Checked, done: Pass) -> None:
 
 def _raise_unless_changed(error: ClientError) -> None:
     """What was deleted or written since it was listed is for the next pass."""
-    if error.response["Error"]["Code"] not in _CHANGED:
+    if code_of(error) not in (*GONE, *CHANGED):
         raise error
 
 

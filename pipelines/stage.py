@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from inference.sync_layout import POINTERS as SYNCED
 from pipelines.configuration import ProjectConfiguration, StageConfiguration, load_configuration
 from pipelines.errors import StageError, TenantError
 
@@ -26,8 +27,8 @@ RECOMMENDER, NUDGE_POLICY, IMAGE_MODEL = "recommender", "nudge-policy", "image-m
 KINDS = (RECOMMENDER, NUDGE_POLICY, IMAGE_MODEL)
 # What a kind of model learns from has its own newest data set.
 POINTERS = {
-    RECOMMENDER: "latest.json",
-    NUDGE_POLICY: "latest-nudges.json",
+    RECOMMENDER: SYNCED["interactions"],
+    NUDGE_POLICY: SYNCED["nudges"],
     IMAGE_MODEL: "latest-images.json",
 }
 _TENANT = re.compile(r"[a-z](?:[a-z0-9]|-(?=[a-z0-9])){0,19}")

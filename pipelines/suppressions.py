@@ -10,16 +10,14 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
-from botocore.exceptions import ClientError
 
+from inference.objects import replace_object
 from inference.suppression import NOBODY, SALT_BYTES, Suppression, encode_suppression
 from inference.suppression_store import read_stored, suppression_key
 from pipelines.errors import ErasureError
 from pipelines.stage import Stage, check_tenant
 
 _ATTEMPTS = 20
-# Somebody wrote meanwhile; S3 says 409 while another conditional write goes on.
-_AGAIN = ("PreconditionFailed", "ConditionalRequestConflict")
 
 
 def read(stage: Stage, tenant: str) -> Suppression:
@@ -40,14 +38,8 @@ def suppress(stage: Stage, tenant: str, erased: Mapping[str, datetime]) -> Suppr
             wanted = wanted.with_erased([customer_id], at=at)
         if wanted == known:
             return known
-        condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
-        body = encode_suppression(wanted)
-        try:
-            s3.put_object(Bucket=stage.bucket, Key=key, Body=body, **condition)
+        if replace_object(s3, stage.bucket, key, encode_suppression(wanted), tag=tag):
             return wanted
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in _AGAIN:
-                raise
     raise ErasureError(
         f"{key} was written {_ATTEMPTS} times meanwhile; nobody was "
         "put on it. Run the command again"

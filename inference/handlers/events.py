@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import functools
 import os
-import time
-from datetime import UTC, datetime
 from typing import Any
 
 from inference.event_stream import EventStream
-from inference.handlers.gateway import reply
+from inference.handlers.gateway import reply_and_log
 from inference.intake import Intake
 from inference.telemetry import Telemetry, open_telemetry
 
@@ -41,22 +39,6 @@ def telemetry() -> Telemetry:
     return open_telemetry(service="events", model="none")
 
 
-def receive(event: Any, context: Any, *, to: Intake, telemetry: Telemetry) -> dict[str, Any]:
-    """Reply to an event, and log how many were taken and how long that took."""
-    began, now = time.perf_counter(), datetime.now(UTC)
-
-    def answer(payload: Any) -> dict[str, Any]:
-        found = to.answer(payload, now=now)
-        telemetry.received(
-            found,
-            request_id=getattr(context, "aws_request_id", ""),
-            latency_ms=1000 * (time.perf_counter() - began),
-        )
-        return found
-
-    return reply(event, answer)
-
-
 def handler(event: Any, context: Any) -> dict[str, Any]:
     """Answer a direct invocation, or an API Gateway proxy event (payload format 2.0)."""
-    return receive(event, context, to=intake(), telemetry=telemetry())
+    return reply_and_log(event, context, intake().answer, telemetry().received)

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import base64
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
 
-from inference.telemetry import Telemetry
-
 
 class Answering(Protocol):
     """A service's answer to a payload, good or bad, as plain values."""
 
-    def __call__(self, payload: Any, *, now: datetime, decision_id: str) -> dict[str, Any]: ...
+    def __call__(self, payload: Any, *, now: datetime) -> dict[str, Any]: ...
 
 
-def reply_and_log(
-    event: Any, context: Any, answer: Answering, telemetry: Telemetry
-) -> dict[str, Any]:
-    """Reply to an event whose answer has products, with the clock and an id of its own, and log
-    how long that took."""
-    began, now, decision_id = time.perf_counter(), datetime.now(UTC), uuid.uuid4().hex
+class Logging(Protocol):
+    """What takes an answer into the log; see `inference.telemetry`."""
+
+    def __call__(
+        self, answer: Mapping[str, Any], *, request_id: str, latency_ms: float
+    ) -> None: ...
+
+
+def reply_and_log(event: Any, context: Any, answer: Answering, log: Logging) -> dict[str, Any]:
+    """Reply to an event, and log how long that took."""
+    began, now = time.perf_counter(), datetime.now(UTC)
 
     def answered(payload: Any) -> dict[str, Any]:
-        found = answer(payload, now=now, decision_id=decision_id)
-        telemetry.decided(
+        found = answer(payload, now=now)
+        log(
             found,
             request_id=getattr(context, "aws_request_id", ""),
             latency_ms=1000 * (time.perf_counter() - began),

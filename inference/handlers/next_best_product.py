@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -117,7 +118,8 @@ def telemetry() -> Telemetry:
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
     """Answer a direct invocation, or an API Gateway proxy event (payload format 2.0)."""
-    return reply_and_log(event, context, service().answer, telemetry())
+    answer = functools.partial(service().answer, decision_id=uuid.uuid4().hex)
+    return reply_and_log(event, context, answer, telemetry().decided)
 
 
 if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":  # pragma: no cover (AWS only)

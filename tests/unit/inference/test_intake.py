@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from inference.event_contracts import decode_event
 from inference.event_stream import MAX_RECORD_BYTES, EventStream
-from inference.handlers.events import receive
+from inference.handlers.gateway import reply_and_log
 from inference.intake import MAX_EVENTS, Intake
 from inference.telemetry import open_telemetry
 from tests.unit.inference.handlers.lambda_process import gateway
@@ -180,7 +180,7 @@ def test_the_handler_answers_the_gateway_and_counts(
     stream = io.StringIO()
     told = open_telemetry(service="events", model="none", stream=stream)
     sent = gateway(json.dumps(body))
-    answer = receive(sent, None, to=intake(Kinesis()), telemetry=told)
+    answer = reply_and_log(sent, None, intake(Kinesis()).answer, told.received)
     assert answer["statusCode"] == status
     assert ("accepted" in msgspec.json.decode(answer["body"])) == (body != [])
     line = json.loads(stream.getvalue())
