@@ -38,13 +38,12 @@ from pyarrow import parquet
 from inference.archive import folder_of
 from inference.dynamo_profiles import DynamoProfiles
 from inference.profiles import Stored
-from pipelines import decisions, events, stacks
-from pipelines.local import cloud
-from pipelines.stage import Stage, open_stage
+from pipelines import decisions, events
+from pipelines.stage import Stage
 from tests.benchmarks import event_load
 from tests.benchmarks.event_load import Load
 from tests.benchmarks.nudges_under_load import workers_of
-from tests.benchmarks.rows import Row, peak_mb, write_rows
+from tests.benchmarks.under_load import measure
 from tests.integration.small_shop import open_shop
 from tests.unit.inference import small_model
 
@@ -276,26 +275,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--every", type=float, default=30.0, help="Seconds between kills.")
     parser.add_argument("--json", type=Path, help="Write the counts there.")
     given = parser.parse_args(arguments)
-    began = time.process_time()
-    with tempfile.TemporaryDirectory(prefix="nextbest-load-") as folder:
-        root = Path(folder)
-        try:
-            stage = open_stage("local", root=root)
-            stacks.deploy(stage, progress=lambda line: None)
-            sizes = {"count": given.events, "asked": given.decisions, "kills": given.kills}
-            server = cloud.up(root).pid
-            counts = run(stage, server, tenant="load", every=given.every, **sizes)
-        finally:
-            cloud.down(root)
-    for name, value in asdict(counts).items():
-        print(f"{name.replace('_', ' '):>18} {value:>8,}")
-    if given.json:
-        seconds = round(time.process_time() - began, 1)
-        metrics = {name: float(value) for name, value in asdict(counts).items()}
-        write_rows(
-            given.json, [Row("events-under-load", "local", "nextbest", metrics, seconds, peak_mb())]
-        )
-    raise SystemExit(1 if counts.wrong else 0)
+    sizes = {"count": given.events, "asked": given.decisions, "kills": given.kills}
+    measure(
+        "events-under-load",
+        lambda stage, server: run(stage, server, tenant="load", every=given.every, **sizes),
+        json=given.json,
+    )
 
 
 if __name__ == "__main__":

@@ -23,10 +23,9 @@ import functools
 import json
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +39,9 @@ from pipelines import data, decisions, stacks
 from pipelines.demo import nudges
 from pipelines.demo.loop import EVENLY
 from pipelines.errors import DecisionError
-from pipelines.local import cloud
-from pipelines.stage import Stage, open_stage
+from pipelines.stage import Stage
 from pipelines.workspace import Workspace
-from tests.benchmarks.rows import Row, peak_mb, write_rows
+from tests.benchmarks.under_load import measure
 
 CAP = 3
 ASKED_OF_EACH = 5
@@ -225,25 +223,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--json", type=Path, help="Write the counts there.")
     given = parser.parse_args(arguments)
-    began = time.process_time()
-    with tempfile.TemporaryDirectory(prefix="nextbest-load-") as folder:
-        root = Path(folder)
-        try:
-            stage = open_stage("local", root=root)
-            stacks.deploy(stage, progress=lambda line: None)
-            server = cloud.up(root).pid
-            counts = run(stage, server, tenant="load", count=given.decisions, kills=given.kills)
-        finally:
-            cloud.down(root)
-    for name, value in asdict(counts).items():
-        print(f"{name.replace('_', ' '):>18} {value:>8,}")
-    if given.json:
-        seconds = round(time.process_time() - began, 1)
-        metrics = {name: float(value) for name, value in asdict(counts).items()}
-        write_rows(
-            given.json, [Row("nudges-under-load", "local", "nextbest", metrics, seconds, peak_mb())]
-        )
-    raise SystemExit(1 if counts.wrong else 0)
+    sizes = {"count": given.decisions, "kills": given.kills}
+    measure(
+        "nudges-under-load",
+        lambda stage, server: run(stage, server, tenant="load", **sizes),
+        json=given.json,
+    )
 
 
 if __name__ == "__main__":
