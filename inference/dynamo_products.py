@@ -9,33 +9,20 @@ wrote about. Runs in a Lambda.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from datetime import UTC
 from typing import Any
 
-from inference.dynamo import impatient_client
+from inference.dynamo import TenantTable
 from inference.event_contracts import ProductChange
 from inference.live_products import LiveModel, M, ProductState, ProductStoreError
 
 WRITTEN = "written"
-FORGOTTEN_AFTER_SECONDS = 400 * 86_400
 _IF_NEWER = "attribute_not_exists(#at) OR #at < :at"
 _SET = "SET #value = :value, #at = :at, written = :written, expires_at = :expires_at"
 
 
-class DynamoProducts:
-    """The products of one tenant in the stage's table. `clock` is in epoch seconds."""
-
-    def __init__(
-        self,
-        table: str,
-        tenant: str,
-        *,
-        client: Any = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._table, self._tenant, self._clock = table, tenant, clock
-        self._client = client or impatient_client()
+class DynamoProducts(TenantTable):
+    """The products of one tenant in the stage's table."""
 
     def record(self, event: ProductChange) -> None:
         """Take over what the event says, unless a newer one said it. Raises `ProductStoreError`."""
@@ -49,12 +36,11 @@ class DynamoProducts:
         from botocore.exceptions import BotoCoreError, ClientError
 
         at = event.timestamp.astimezone(UTC).isoformat(timespec="microseconds")
-        now = self._clock()
         values = {
             ":value": value,
             ":at": {"S": f"{at}#{event.event_id}"},
-            ":written": {"N": f"{now:.6f}"},
-            ":expires_at": {"N": str(int(now) + FORGOTTEN_AFTER_SECONDS)},
+            ":written": {"N": f"{self._clock():.6f}"},
+            ":expires_at": self._expires_at(),
         }
         try:
             self._client.update_item(

@@ -7,14 +7,13 @@ the profile with the answers given, as MessagePack; `revision` is what a write m
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
 import msgspec
 
-from inference.dynamo import impatient_client
+from inference.dynamo import TenantTable
 from inference.profiles import (
     Change,
     ProfileChangedError,
@@ -25,27 +24,15 @@ from inference.profiles import (
 )
 
 MAX_BYTES = 60 * 1024  # of 64 KB that an item may cost to read; the rest is the key
-FORGOTTEN_AFTER_SECONDS = 400 * 86_400
 _READ_AT_ONCE = 100  # as many as a call takes; at `MAX_BYTES` each, 6 of its 16 MB
 _decoder = msgspec.msgpack.Decoder(Stored)
 
 
-class DynamoProfiles:
+class DynamoProfiles(TenantTable):
     """The customers of one tenant in the stage's table.
 
     A read that times out is an error like any other: the decision is made without the profile.
     """
-
-    def __init__(
-        self,
-        table: str,
-        tenant: str,
-        *,
-        client: Any = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._table, self._tenant, self._clock = table, tenant, clock
-        self._client = client or impatient_client()
 
     def read(self, customer_id: str) -> Stored:
         """What is known of the customer. Raises `ProfileStoreError`."""
@@ -97,7 +84,7 @@ class DynamoProfiles:
             **self._key(customer_id),
             "stored": {"B": bounded(new)},
             "revision": {"N": str(new.revision)},
-            "expires_at": {"N": str(int(self._clock()) + FORGOTTEN_AFTER_SECONDS)},
+            "expires_at": self._expires_at(),
         }
         condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(id)"}
         if seen.revision:

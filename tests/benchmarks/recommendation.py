@@ -196,9 +196,12 @@ def _among_hidden(
     ids, prepared = task.prepared.meta["product_ids"], task.prepared
     hidden = [ids[item] for item in np.unique(prepared.items[prepared.split == TEST]).tolist()]
     lists = recommend_all(recommender, histories, prepared, k=max(task.lengths), only=hidden)
-    targets = [set(histories.targets_of(row).tolist()) for row in range(len(histories))]
-    row = _row(options, task, name, lists, targets, spent, {})
+    row = _row(options, task, name, lists, _targets(histories), spent, {})
     return replace(row, set=f"{row.set}, among the {len(hidden)} hidden")
+
+
+def _targets(histories: Histories) -> list[set[int]]:
+    return [set(histories.targets_of(row).tolist()) for row in range(len(histories))]
 
 
 def _judged(
@@ -211,7 +214,7 @@ def _judged(
     cpu_seconds: float,
     extra: dict[str, float] | None = None,
 ) -> list[Row]:
-    targets = [set(histories.targets_of(row).tolist()) for row in range(len(histories))]
+    targets = _targets(histories)
     rows = [_row(options, task, model, lists.found, targets, cpu_seconds, extra or {})]
     if lists.new_only is not None:
         seen = [

@@ -6,14 +6,13 @@ A test that fails on the bare stage says that ministack has caught up: drop the 
 import base64
 import io
 import json
-import os
 import time
 import zipfile
 
 import pytest
 
-from pipelines.local import cloud, corrections
-from pipelines.stage import open_stage
+from pipelines.local import corrections
+from tests.integration.bare import stage_without
 
 CODE = """
 class OddError(Exception):
@@ -31,15 +30,8 @@ ROLE = "arn:aws:iam::000000000000:role/any-role"
 
 @pytest.fixture(scope="module")
 def bare_stage(tmp_path_factory):
-    root = tmp_path_factory.mktemp("bare")
-    names = ",".join(correction.__name__ for correction in corrections.CORRECTIONS)
-    os.environ["NEXTBEST_WITHOUT_CORRECTIONS"] = names
-    try:
-        stage = open_stage("local", root=root)
-    finally:
-        del os.environ["NEXTBEST_WITHOUT_CORRECTIONS"]
-    yield stage
-    cloud.down(root)
+    with stage_without(tmp_path_factory.mktemp("bare"), *corrections.CORRECTIONS) as stage:
+        yield stage
 
 
 @pytest.fixture(scope="module")

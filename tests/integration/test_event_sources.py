@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import time
 import zipfile
 from collections.abc import Iterator
@@ -15,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.local import cloud
 from pipelines.local.event_sources import retry_and_split_batches_of_kinesis
-from pipelines.stage import Stage, open_stage
+from pipelines.stage import Stage
+from tests.integration.bare import stage_without
 
 CODE = """
 import base64, boto3, json, os, time
@@ -40,13 +39,8 @@ LONG_SECONDS, SHORT_SECONDS = 40.0, 6.0
 @pytest.fixture(scope="module")
 def bare_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     root = tmp_path_factory.mktemp("bare-sources")
-    os.environ["NEXTBEST_WITHOUT_CORRECTIONS"] = retry_and_split_batches_of_kinesis.__name__
-    try:
-        stage = open_stage("local", root=root)
-    finally:
-        del os.environ["NEXTBEST_WITHOUT_CORRECTIONS"]
-    yield stage
-    cloud.down(root)
+    with stage_without(root, retry_and_split_batches_of_kinesis) as stage:
+        yield stage
 
 
 class Line:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from inference.contracts import decode_request
-from inference.dynamo_products import FORGOTTEN_AFTER_SECONDS, DynamoProducts
+from inference.dynamo import FORGOTTEN_AFTER_SECONDS
+from inference.dynamo_products import DynamoProducts
 from inference.event_contracts import ProductChange, decode_event
 from inference.filters import Attributes
 from inference.handlers.next_best_product import Service
