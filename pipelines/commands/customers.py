@@ -187,7 +187,7 @@ def _tell(found: Erased, tenant: str) -> None:
 def list_erasures(
     tenant: TenantOption, as_json: JsonOption = False, stage: StageOption = None
 ) -> None:
-    """The receipts of erasures, oldest first, and who waits."""
+    """The receipts of erasures, oldest first; without --json also how many wait for one."""
     from pipelines import erasures, receipts
 
     where = _stage(stage, tenant)

@@ -62,7 +62,9 @@ def _show(found: Synced, *, runs: list[str], asked: bool) -> None:
 
     plan, account = found.plan, found.account
     if account is None:
-        console.print("nothing new: the newest data sets hold all that is in the archive")
+        where = "the newest data sets hold all that is in the archive"
+        empty = f"{plan.tenant} has no import, and nothing in its archive"
+        console.print(f"nothing new: {where if plan.bases or plan.last else empty}")
         return
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, text in lines_of(account):

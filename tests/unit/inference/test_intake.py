@@ -186,3 +186,12 @@ def test_the_handler_answers_the_gateway_and_counts(
     line = json.loads(stream.getvalue())
     assert tuple(line[name] for name in ("Events", "Rejected", "BadRequests")) == counts
     assert "lamp-1" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("name", ["customer_id", "product_id"])
+@pytest.mark.parametrize("given_id", [" ", " c-1", "c-1\n"])
+def test_an_id_with_blanks_around_it_is_refused(name: str, given_id: str) -> None:
+    """An import would strip it, and so make another customer of it."""
+    found = intake(Kinesis()).answer(view(**{name: given_id}), now=NOW)
+    assert (found["accepted"], found["error"]["path"]) == (0, f"$.{name}")
+    assert "blanks" in found["error"]["message"]
