@@ -6,10 +6,11 @@ Runs in a Lambda; called by `inference.recommender`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cache, lru_cache
+from itertools import compress
 
+import msgspec
 import numpy as np
 
 from inference.contracts import DEFAULT_EVENT, HistoryEvent
@@ -20,8 +21,7 @@ NO_ITEMS = np.empty(0, dtype=np.int64)
 NO_VALUES = np.empty(0)
 
 
-@dataclass(frozen=True)
-class Distinct:
+class Distinct(msgspec.Struct, frozen=True):
     """Distinct items in order of their first place, and each event's place among them; None where
     every event has an item of its own."""
 
@@ -29,11 +29,10 @@ class Distinct:
     place: np.ndarray | None
 
     @classmethod
-    def of(cls, items: np.ndarray) -> Distinct:
-        codes = items.tolist()
+    def of(cls, codes: list[int]) -> Distinct:
         distinct = list(dict.fromkeys(codes))
         if len(distinct) == len(codes):
-            return cls(items, None)
+            return cls(np.array(codes, dtype=np.int64), None)
         place_of = dict(zip(distinct, range(len(distinct)), strict=True))
         place = np.array(list(map(place_of.__getitem__, codes)), dtype=np.int64)
         return cls(np.array(distinct, dtype=np.int64), place)
@@ -43,25 +42,23 @@ class Distinct:
         return amounts if self.place is None else np.bincount(self.place, amounts)
 
 
-@dataclass(frozen=True)
-class History:
+class History(msgspec.Struct, frozen=True):
     """Known events, oldest first: item codes, event weights, ages in days (nan without a time),
     which were purchases. `unknown` are the product ids that the model does not know."""
 
-    items: np.ndarray
+    codes: list[int]
+    distinct: Distinct
     weights: np.ndarray
     ages: np.ndarray
     purchased: np.ndarray
     unknown: list[str]
 
-    @cached_property
-    def distinct(self) -> Distinct:
-        """The distinct items of all events."""
-        return Distinct.of(self.items)
+    def items(self, which: np.ndarray) -> list[int]:
+        """The codes of the events for which `which` is true."""
+        return list(compress(self.codes, which.tolist()))
 
 
-@dataclass(frozen=True)
-class Sources:
+class Sources(msgspec.Struct, frozen=True):
     """Distinct products whose neighbours are recommended, with their weights per value set."""
 
     items: np.ndarray
@@ -79,28 +76,25 @@ def read_history(
     now: datetime,
 ) -> History:
     """The events of a request. `event_weights` go before the model's own."""
-    # Most histories are known product ids alone; an event in full is no key of the codes.
-    codes = list(map(code_of.get, events))  # type: ignore[arg-type]
+    products = [event for event in events if isinstance(event, str)]
     full: list[HistoryEvent] = []
+    if len(products) < len(events):
+        full = [HistoryEvent(event) if isinstance(event, str) else event for event in events]
+        products = [event.product_id for event in full]
+    found = list(map(code_of.get, products))
+    codes = [code for code in found if code is not None]
     unknown: list[str] = []
-    if None in codes:
-        products = [event if isinstance(event, str) else event.product_id for event in events]
-        if not all(isinstance(event, str) for event in events):
-            full = [HistoryEvent(event) if isinstance(event, str) else event for event in events]
-        codes = [code_of.get(product) for product in products]
-    if None in codes:
-        known = [at for at, code in enumerate(codes) if code is not None]
-        unknown = [product for product, code in zip(products, codes, strict=True) if code is None]
-        codes = [codes[at] for at in known]
-        full = [full[at] for at in known] if full else []
-    items = np.array(codes, dtype=np.int64)
+    if len(codes) < len(found):
+        unknown = [product for product, code in zip(products, found, strict=True) if code is None]
+        full = [full[at] for at, code in enumerate(found) if code is not None] if full else []
     weights = {**parameters.event_weights, **event_weights}
     if not full:
-        return _plain(items, unknown, weights, parameters)
+        return _plain(codes, unknown, weights, parameters)
     weight_of = weights.get
     default = parameters.default_event_weight
     return History(
-        items=items,
+        codes=codes,
+        distinct=Distinct.of(codes),
         weights=np.array([weight_of(event.event, default) for event in full]),
         ages=_ages(full, epoch_seconds(now)),
         purchased=np.array([event.event == parameters.purchase_event for event in full]),
@@ -109,34 +103,38 @@ def read_history(
 
 
 def _plain(
-    items: np.ndarray,
+    codes: list[int],
     unknown: list[str],
     event_weights: Mapping[str, float],
     parameters: ServingParameters,
 ) -> History:
     """A history of product ids alone: purchases without a time."""
-    count = len(items)
     weight = event_weights.get(DEFAULT_EVENT, parameters.default_event_weight)
-    ages, purchased = _untimed(count, parameters.purchase_event == DEFAULT_EVENT)
+    purchases = parameters.purchase_event == DEFAULT_EVENT
+    weights, ages, purchased = _untimed(len(codes), weight, purchases)
     return History(
-        items=items,
-        weights=np.full(count, weight),
+        codes=codes,
+        distinct=Distinct.of(codes),
+        weights=weights,
         ages=ages,
         purchased=purchased,
         unknown=unknown,
     )
 
 
-@cache
-def _untimed(count: int, purchased: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Ages and purchases of events without a time; at most a thousand lengths of each."""
-    return np.full(count, np.nan), np.full(count, purchased)
+@lru_cache(maxsize=1024)
+def _untimed(
+    count: int, weight: float, purchased: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, ages and purchases of events without a time."""
+    return np.full(count, float(weight)), np.full(count, np.nan), np.full(count, purchased)
 
 
 def _ages(events: Sequence[HistoryEvent], clock: float) -> np.ndarray:
     """Ages in days, nan for events without a time."""
     times = [event.timestamp for event in events]
-    return np.array([np.nan if time is None else _age_days(time, clock) for time in times])
+    seconds = np.array([np.nan if time is None else epoch_seconds(time) for time in times])
+    return np.maximum(clock - seconds, 0.0) / SECONDS_PER_DAY
 
 
 def epoch_seconds(time: datetime) -> float:
@@ -144,26 +142,23 @@ def epoch_seconds(time: datetime) -> float:
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
-def _age_days(time: datetime, clock: float) -> float:
-    return max(0.0, clock - epoch_seconds(time)) / SECONDS_PER_DAY
-
-
 def history_sources(history: History, parameters: ServingParameters, *, lasting: bool) -> Sources:
     """The last `history_length` events as distinct products; `lasting` weights where wanted."""
-    last = history.items[-parameters.history_length :]
-    whole = len(last) == len(history.items)
-    distinct = history.distinct if whole else Distinct.of(last)
-    weights = history.weights[-parameters.history_length :]
+    distinct, weights, length = history.distinct, history.weights, parameters.history_length
+    if len(weights) > length:
+        distinct, weights = Distinct.of(history.codes[-length:]), weights[-length:]
 
-    def summed(decay: float) -> np.ndarray:
-        return _normalised(distinct.sums(weights * _decays(decay, len(last))), parameters)
+    def summed(decay: float, scale: float) -> np.ndarray:
+        sums = distinct.sums(weights * _decays(decay, len(weights)))
+        return _normalised(sums, scale * parameters.neighbours_weight, parameters.history_power)
 
-    recent = parameters.neighbours_weight * summed(parameters.decay)
-    scale = parameters.neighbours_weight * parameters.lasting_weight
+    recent = summed(parameters.decay, 1.0)
     return Sources(
         items=distinct.items,
         recent=recent,
-        lasting=scale * summed(parameters.lasting_decay) if lasting else np.zeros(len(recent)),
+        lasting=summed(parameters.lasting_decay, parameters.lasting_weight)
+        if lasting
+        else np.zeros(len(recent)),
         kind="history",
     )
 
@@ -174,9 +169,10 @@ def _decays(decay: float, count: int) -> np.ndarray:
     return decay ** np.arange(count - 1, -1, -1, dtype=np.float64)
 
 
-def _normalised(weights: np.ndarray, parameters: ServingParameters) -> np.ndarray:
+def _normalised(weights: np.ndarray, scale: float, power: float) -> np.ndarray:
+    """`scale` times the weights, which are divided by their sum to the `power`."""
     total = float(weights.sum())
-    return weights / total**parameters.history_power if total > 0 else weights
+    return weights * (scale / total**power if total > 0 else scale)
 
 
 def context_sources(items: Sequence[int], parameters: ServingParameters) -> Sources:
@@ -206,9 +202,9 @@ def repeat_part(
     history: History, parameters: ServingParameters, *, weight: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distinct products of the history and `weight` × their recency, the largest being 1."""
-    if weight == 0 or len(history.items) == 0:
+    if weight == 0 or not history.codes:
         return NO_ITEMS, NO_VALUES
-    by_place = _decays(parameters.repeat_decay, len(history.items))
+    by_place = _decays(parameters.repeat_decay, len(history.codes))
     by_age = 0.5 ** (history.ages / parameters.repeat_half_life_days)
     recency = history.weights * np.where(np.isnan(by_age), by_place, by_age)
     sums = history.distinct.sums(recency)

@@ -7,7 +7,6 @@ skipped and reported.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -32,8 +31,7 @@ from inference.parameters import REPEAT_WEIGHT_OF_BUY_AGAIN, ServingParameters
 _TREND_ALONE = 1.0
 
 
-@dataclass(frozen=True)
-class Catalogue:
+class Catalogue(msgspec.Struct, frozen=True):
     """The products of a model, and whether its matrix has lasting values."""
 
     product_ids: Sequence[str]
@@ -48,8 +46,7 @@ class Catalogue:
         return list(dict.fromkeys(code for code in found if code is not None))
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """A request in the model's terms.
 
     `repeats` are products and their part of the score; `fills` tells whether products that nothing
@@ -84,18 +81,20 @@ def read_question(
         parameters=parameters,
         now=now,
     )
-    sources = _sources(request, history, catalogue, parameters)
+    subjects = _subjects(request)
+    about = catalogue.codes(subjects)
+    sources = _sources(request, history, about, catalogue, parameters)
     tests = _tests(request, catalogue.attributes, now)
     repeats = _repeats(request, history, sources, parameters)
     personal = len(sources.items) > 0 or len(repeats[0]) > 0
-    named = [*history.unknown, *_unknown([*_subjects(request), *request.products], catalogue)]
+    named = [*history.unknown, *_unknown([*subjects, *request.products], catalogue)]
     return Question(
         sources=sources,
         repeats=repeats,
         trend_weight=_trend_weight(request, parameters, personal=personal),
         fills=request.decision == "trending"
         or (request.decision != "similar" and request.fallback == "trend"),
-        banned=_banned(request, history, catalogue, parameters),
+        banned=about + _banned(request, history, catalogue, parameters),
         only=_only(request, history, catalogue, parameters),
         allowed=all_of(tests) if tests else None,
         unknown=list(dict.fromkeys(named)),
@@ -119,16 +118,16 @@ def _unknown(products: Iterable[str], catalogue: Catalogue) -> list[str]:
 def _sources(
     request: ProductRequest,
     history: History,
+    about: Sequence[int],
     catalogue: Catalogue,
     parameters: ServingParameters,
 ) -> Sources:
-    subjects = catalogue.codes(_subjects(request))
     if request.decision == "trending":
         return context_sources([], parameters)
     if request.decision == "similar":
-        return similar_sources(subjects, lasting=catalogue.has_lasting)
-    if subjects:
-        return context_sources(subjects, parameters)
+        return similar_sources(about, lasting=catalogue.has_lasting)
+    if about:
+        return context_sources(about, parameters)
     return history_sources(history, parameters, lasting=catalogue.has_lasting)
 
 
@@ -165,17 +164,17 @@ def _banned(
     catalogue: Catalogue,
     parameters: ServingParameters,
 ) -> list[int]:
-    banned = catalogue.codes(request.exclude_products) + catalogue.codes(_subjects(request))
+    banned = catalogue.codes(request.exclude_products)
     seen = request.exclude_seen
     if seen is None:
         seen = parameters.exclude_seen and _leaves_out_seen(request)
     if seen:
-        banned += history.items.tolist()
+        banned += history.codes
     if request.exclude_purchased:
-        banned += history.items[history.purchased].tolist()
+        banned += history.items(history.purchased)
     if request.repeat_after_days is not None:
         recently = ~(history.ages >= request.repeat_after_days)
-        banned += history.items[history.purchased & recently].tolist()
+        banned += history.items(history.purchased & recently)
     return banned
 
 
@@ -197,7 +196,7 @@ def _only(
     if request.include_products is not None:
         lists.append(np.array(catalogue.codes(request.include_products), dtype=np.int64))
     if request.buy_again:
-        lists.append(np.unique(history.items[history.purchased]))
+        lists.append(np.array(sorted({*history.items(history.purchased)}), dtype=np.int64))
     if not lists:
         return None
     found = lists[0]

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -83,7 +82,7 @@ class Recommender:
         """The same model with what was said of its products since it was trained."""
         catalogue, found = self.catalogue, copy.copy(self)
         attributes = catalogue.attributes.changed_by(states, catalogue.code_of)
-        found.catalogue = replace(catalogue, attributes=attributes)
+        found.catalogue = msgspec.structs.replace(catalogue, attributes=attributes)
         return found
 
     def recommend(
