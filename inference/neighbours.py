@@ -14,8 +14,8 @@ of value 0, which adds nothing to anything.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -76,8 +76,7 @@ def csr_arrays(arrays: Mapping[str, np.ndarray], name: str = "recent") -> Csr:
     return indptr, np.asarray(arrays["neighbours"])[rows, columns], values
 
 
-@dataclass(frozen=True)
-class Neighbours:
+class Neighbours(msgspec.Struct, frozen=True):
     """The matrix, ready to be read: memory-mapped arrays of (products, width)."""
 
     targets: np.ndarray

@@ -5,10 +5,9 @@ Numpy only; runs in a Lambda; called by `inference.recommender`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import replace as changed
-
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace as changed
 
 from inference.factors import Factors, FoldIn, rerank_scale
 from inference.neighbours import Neighbours
@@ -16,8 +15,7 @@ from inference.parameters import ServingParameters
 from inference.scores import Allowed, Scores, ordered
 
 
-@dataclass(frozen=True)
-class Taste:
+class Taste(Struct, frozen=True):
     """A customer's factors, and what brings their scores to the scale of the matrix's.
 
     `best` are the best candidates of all products, in order, with what both add up to; None where
@@ -70,8 +68,7 @@ def find_taste(
     return Taste(factors, fold_in, scale, count, best)
 
 
-@dataclass(frozen=True)
-class Ranking:
+class Ranking(Struct, frozen=True):
     """Products in order. With a taste, the best candidates by the matrix are put in its order."""
 
     scores: Scores

@@ -37,7 +37,14 @@ from inference.neighbours import Neighbours
 from inference.parameters import ServingParameters
 from inference.question import Catalogue, Question, read_question, why_empty
 from inference.ranking import Ranking, find_taste
-from inference.reasons import SHOWN_REASONS, Explainer, contributions
+from inference.reasons import (
+    SHOWN_REASONS,
+    Amounts,
+    Explainer,
+    Parts,
+    contributions,
+    in_rows,
+)
 from inference.scores import Scores, Trend
 from inference.slots import Pick, fill
 
@@ -54,7 +61,7 @@ class Recommender:
         self.manifest = artifact.manifest
         self.parameters = msgspec.convert(artifact.manifest["serving"], ServingParameters)
         self.product_ids: list[str] = tables["product_ids"]
-        self.titles: list[str | None] | None = tables.get("titles")
+        self.titles: list[str | None] = tables.get("titles") or [None] * len(self.product_ids)
         self.neighbours = Neighbours.of(arrays)
         self.factors = Factors.of(arrays)
         self.trend = np.asarray(arrays["trend"], dtype=np.float64)
@@ -154,36 +161,48 @@ class Recommender:
         self, picks: list[Pick], question: Question, ranking: Ranking
     ) -> list[ProductAnswer]:
         """The picked products with the reasons that their scores are the sums of."""
-        items = np.array([pick.item for pick in picks], dtype=np.int64)
-        parts = self._parts(items, question, ranking)
+        items = [pick.item for pick in picks]
+        parts = self._parts(np.array(items, dtype=np.int64), question, ranking)
         sources = question.sources
         explainer = Explainer(self.product_ids, self.titles, sources.items.tolist(), sources.kind)
+        explained = zip(picks, parts.totals, explainer.reasons(items, parts), strict=True)
         return [
             ProductAnswer(
                 self.product_ids[pick.item],
                 score,
                 reasons,
                 pick.propensity,
-                self.titles[pick.item] if self.titles else None,
+                self.titles[pick.item],
                 pick.promoted,
                 pick.explored,
                 pick.fallback,
             )
-            for pick, score, reasons in zip(
-                picks, parts.sum(axis=1).tolist(), explainer.reasons(items, parts), strict=True
-            )
+            for pick, score, reasons in explained
         ]
 
-    def _parts(self, items: np.ndarray, question: Question, ranking: Ranking) -> np.ndarray:
-        """What each source, the repeat part and the trend add to each item's score: float64
-        (items, sources + 2)."""
-        scores = ranking.scores
-        parts = contributions(scores, items, len(question.sources.items) + 2)
-        if ranking.taste is not None:
-            parts[:, :-2] += ranking.taste.contributions(items)
-        repeated, amounts = question.repeats
+    def _parts(self, items: np.ndarray, question: Question, ranking: Ranking) -> Parts:
+        """What each source, the repeat part and the trend add to each item's score."""
+        past = len(question.sources.items)
+        amounts = contributions(ranking.scores, items)
+        own = self._own_amounts(items, question, ranking.scores.trend)
+        if own:
+            place, columns, values = map(np.concatenate, zip(amounts, *own, strict=True))
+            amounts = place, columns, values
+        if ranking.taste is None:
+            return Parts.of(amounts, len(items))
+        rows = in_rows(amounts, len(items), past + 2)
+        rows[:, :past] += ranking.taste.contributions(items)
+        return Parts.of_rows(rows)
+
+    def _own_amounts(self, items: np.ndarray, question: Question, trend: Trend) -> list[Amounts]:
+        """What `items` have of themselves, repeat part and trend, in the columns behind the
+        sources'."""
+        found: list[Amounts] = []
+        past, (repeated, amounts) = len(question.sources.items), question.repeats
         if len(repeated):
-            parts[:, -2] = (repeated == items[:, None]) @ amounts
-        if scores.trend.values is not None:
-            parts[:, -1] = scores.trend.values.take(items)
-        return parts
+            place, which = (items[:, None] == repeated).nonzero()
+            found.append((place, np.full(len(place), past), amounts.take(which)))
+        if trend.values is not None:
+            places = np.arange(len(items))
+            found.append((places, np.full(len(items), past + 1), trend.values.take(items)))
+        return found

@@ -7,9 +7,9 @@ the best are among what was reached and the head of the trend, and no catalogue 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cached_property
 
+import msgspec
 import numpy as np
 
 Allowed = Callable[[np.ndarray], np.ndarray]
@@ -22,15 +22,14 @@ _SAMPLED = 16
 _NO_ITEMS = np.empty(0, dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class Trend:
+class Trend(msgspec.Struct, frozen=True, dict=True):
     """The prior: its part of each product's score (products,), and codes by falling part. None
     where it has no part in the scores."""
 
     values: np.ndarray | None
     order: np.ndarray
 
-    @property
+    @cached_property
     def peak(self) -> float:
         """The most that the prior can give a product."""
         return float(self.values[self.order[0]]) if self.values is not None else 0.0
@@ -40,8 +39,7 @@ class Trend:
         return 0.0 if self.values is None else self.values.take(items)
 
 
-@dataclass(frozen=True)
-class Scores:
+class Scores(msgspec.Struct, frozen=True, dict=True):
     """Scores of every product for one request.
 
     `targets` and `values` (sources, width) are the weighted neighbours and `strengths` (sources,)
@@ -59,7 +57,6 @@ class Scores:
     trend: Trend
     only: np.ndarray | None = None
     fills: bool = True
-    _entries: dict[float, Entries] = field(default_factory=dict)
 
     def of(self, items: np.ndarray) -> np.ndarray:
         """float64 (items,); -inf for what must not be shown."""
@@ -73,20 +70,30 @@ class Scores:
         """What is personal about the targets, flat: (sources × width,)."""
         return self.personal.take(self.targets.ravel())
 
-    def entries(self, floor: float) -> Entries:
-        """Flat positions of the targets that score `floor` or more, who is there, its score.
+    @cached_property
+    def _entries(self) -> dict[float, Entries]:
+        """What `entries` found before, by floor."""
+        return {}
 
-        The prior gives `peak` at most, so most targets are left out before it is looked up."""
+    def entries(self, floor: float) -> Entries:
+        """Flat positions of the targets that score `floor` or more, who is there, its score."""
         if floor not in self._entries:
-            slack = _ROUNDING * (abs(floor) + abs(self.trend.peak)) if floor > -np.inf else 0.0
-            (at,) = (self.reached >= floor - self.trend.peak - slack).nonzero()
-            items, scores = self.targets.ravel().take(at), self.reached.take(at)
-            if self.trend.values is not None:
-                scores += self.trend.values.take(items)
-                (kept,) = (scores >= floor).nonzero()
-                at, items, scores = at.take(kept), items.take(kept), scores.take(kept)
-            self._entries[floor] = at, items, scores
+            wider = [known for known in self._entries if known <= floor]
+            if wider:
+                self._entries[floor] = _narrowed(self._entries[max(wider)], floor)
+            else:
+                self._entries[floor] = self._find_entries(floor)
         return self._entries[floor]
+
+    def _find_entries(self, floor: float) -> Entries:
+        """The prior gives `peak` at most, so most targets are left out before it is looked up."""
+        slack = _ROUNDING * (abs(floor) + abs(self.trend.peak)) if floor > -np.inf else 0.0
+        (at,) = (self.reached >= floor - self.trend.peak - slack).nonzero()
+        items, scores = self.targets.ravel().take(at), self.reached.take(at)
+        if self.trend.values is None:
+            return at, items, scores
+        scores += self.trend.values.take(items)
+        return _narrowed((at, items, scores), floor)
 
     def best(self, count: int, allowed: Allowed | None) -> tuple[np.ndarray, np.ndarray]:
         """Codes and scores of the `count` best allowed products, best first, exactly; ties go to
@@ -97,6 +104,8 @@ class Scores:
             return items[:count], scores[:count]
         floor = self._floor(count if allowed is None else _SPARE * count)
         if floor > -np.inf:
+            if allowed is None:
+                floor = _nth_score(self.entries(floor)[2], count)
             _, items, scores = self.entries(floor)
             items, scores = ordered(*self._candidates(items, scores, floor, count, allowed))
             if len(items) >= count:
@@ -140,16 +149,15 @@ class Scores:
             return -np.inf
         rows = self.strengths.argsort()[-_STRONG_ROWS:]
         block = self.of(self.targets.take(rows, axis=0))
-        block.partition(width - count, axis=1)
+        block.sort(axis=1)
         return max(block[:, width - count].tolist())
 
     def entries_of(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where `items` stand among the targets: flat positions, and which item is there."""
         if len(items) == 0:
             return _NO_ITEMS, _NO_ITEMS
-        least = float(self.of(items).min())
-        floor = max((known for known in self._entries if known <= least), default=least)
-        at, found, _ = self.entries(floor)
+        least = min(self.of(items).tolist())
+        at, found, _ = self.entries(least)
         order = items.argsort()
         ordered = items.take(order)
         place = ordered.searchsorted(found)
@@ -186,6 +194,21 @@ class Scores:
             found.append(items)
             missing, start, block = missing - len(items), start + block, 4 * block
         return np.concatenate(found) if found else _NO_ITEMS
+
+
+def _narrowed(entries: Entries, floor: float) -> Entries:
+    """Those of the entries that score `floor` or more."""
+    at, items, scores = entries
+    (kept,) = (scores >= floor).nonzero()
+    return at.take(kept), items.take(kept), scores.take(kept)
+
+
+def _nth_score(scores: np.ndarray, count: int) -> float:
+    """The `count`-th of the distinct scores, best first, or the last of fewer: as many products
+    have it or more."""
+    rising = np.sort(scores)
+    (steps,) = (rising[1:] != rising[:-1]).nonzero()
+    return float(rising[steps[-count] + 1 if count <= len(steps) else 0])
 
 
 def _shown(

@@ -18,10 +18,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from dataclasses import replace as changed
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace as changed
 
 from inference.contracts import DEFAULT_LIMIT, Diversity, Exploration, ProductRequest
 from inference.diversity import TradeOff, groups_of
@@ -81,7 +81,7 @@ def fill(
 def _marked(pick: Pick, impersonal: bool) -> Pick:
     if not impersonal or pick.promoted or pick.explored:
         return pick
-    return msgspec.structs.replace(pick, fallback=True)
+    return changed(pick, fallback=True)
 
 
 def draw(decision_id: str, slot: int) -> float:
@@ -210,7 +210,7 @@ class _Slots:
             pick = best
         kept = 1.0 - share if best is not None and pick.item == best.item else 0.0
         drawn = share / len(pool) if pick.item in pool else 0.0
-        return msgspec.structs.replace(pick, propensity=kept + drawn)
+        return changed(pick, propensity=kept + drawn)
 
     def _best(self) -> Pick | None:
         found = self.trade_off.first(self._fits) if self.trade_off else None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from inference.scores import Scores, Trend, ordered
 
@@ -58,6 +59,20 @@ def test_entries_of_some_products_are_all_their_places(levels: int) -> None:
     expected = np.flatnonzero(np.isin(scores.targets.ravel(), items))
     assert at.tolist() == expected.tolist()
     assert items[place].tolist() == scores.targets.ravel()[at].tolist()
+
+
+def test_a_copy_that_leaves_a_product_out_changes_nothing_for_the_first() -> None:
+    """A regression: both kept what they found in one place, so that a model that leaves out what
+    was seen did so in spite of a request that wanted it."""
+    scores = make_scores(0, peak=0.0, levels=1_000_000, banned=0)
+    items, _ = make_scores(0, peak=0.0, levels=1_000_000, banned=0).best(5, None)
+    outside = np.setdiff1d(items, scores.targets[-2:])  # so that both start from the same floor
+    personal = scores.personal.copy()
+    personal[outside] = -np.inf
+    without, _ = replace(scores, personal=personal).best(5, None)
+    assert len(outside)
+    assert not np.isin(outside, without).any()
+    assert scores.best(5, None)[0].tolist() == items.tolist()
 
 
 def test_products_with_the_same_score_stand_by_code_and_once() -> None:
