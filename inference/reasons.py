@@ -6,6 +6,7 @@ Numpy only; runs in a Lambda; called by `inference.recommender`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, chain, pairwise, repeat
 
 import msgspec
 import numpy as np
@@ -14,12 +15,14 @@ from inference.contracts import Reason
 from inference.scores import Scores
 
 SHOWN_REASONS = 5
+# The columns of parts behind those of the sources: what an item has of itself, and the rest.
+REPEAT, TREND, OTHER = range(3)
 Amounts = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Parts(msgspec.Struct, frozen=True):
-    """What the scores of some items, `totals`, are the sums of: `columns` and `values` of one item
-    after the other, `counts` of each, by falling amount and without zeros."""
+    """What the scores of some items, `totals`, are the sums of, as it is shown: `columns` and
+    `values` of one item after the other, `counts` of each, by falling amount and without zeros."""
 
     totals: list[float]
     counts: list[int]
@@ -27,23 +30,25 @@ class Parts(msgspec.Struct, frozen=True):
     values: list[float]
 
     @classmethod
-    def of(cls, amounts: Amounts, count: int) -> Parts:
-        """Of `count` items: each part's item, column and value; equal ones keep their order."""
+    def of(cls, amounts: Amounts, count: int, *, past: int) -> Parts:
+        """Of `count` items and `past` sources: each part's item, column and value; equal ones keep
+        their order."""
         place, columns, values = amounts
         if np.count_nonzero(values) < len(values):
             place, columns, values = (part[values != 0] for part in amounts)
         order = np.lexsort((-np.abs(values), place))
-        return cls(
+        found = cls(
             totals=np.bincount(place, values, count).tolist(),
             counts=np.bincount(place, minlength=count).tolist(),
             columns=columns.take(order).tolist(),
             values=values.take(order).tolist(),
         )
+        found._cut_short(past + OTHER)
+        return found
 
     @classmethod
     def of_rows(cls, rows: np.ndarray) -> Parts:
-        """Of a row of columns for each item, few of them zero: more columns than are shown are one
-        part, of the column behind the last."""
+        """Of a row for each item: columns for the sources, repeat and trend, few of them zero."""
         order = (-np.abs(rows)).argsort(axis=1, kind="stable")[:, : SHOWN_REASONS + 2]
         values = rows[np.arange(len(rows))[:, None], order]
         totals = rows.sum(axis=1)
@@ -59,6 +64,18 @@ class Parts(msgspec.Struct, frozen=True):
             columns=order[shown].tolist(),
             values=values[shown].tolist(),
         )
+
+    def _cut_short(self, other: int) -> None:
+        """Make what is more than can be shown of an item one part, of the column `other`."""
+        end = len(self.values)
+        for place in range(len(self.counts) - 1, -1, -1):
+            start = end - self.counts[place]
+            first = start + SHOWN_REASONS
+            if end > first + 1:  # one more is shown as itself
+                self.values[first:end] = [sum(self.values[first:end])]
+                self.columns[first:end] = [other]
+                self.counts[place] = SHOWN_REASONS + 1
+            end = start
 
 
 def contributions(scores: Scores, items: np.ndarray) -> Amounts:
@@ -76,7 +93,7 @@ def in_rows(amounts: Amounts, count: int, width: int) -> np.ndarray:
 
 
 class Explainer(msgspec.Struct, frozen=True):
-    """Names the columns of parts: one a source, then repeat, trend and other."""
+    """Names the columns of parts, of which the first are the sources'."""
 
     product_ids: Sequence[str]
     titles: Sequence[str | None]
@@ -85,30 +102,21 @@ class Explainer(msgspec.Struct, frozen=True):
 
     def reasons(self, items: Sequence[int], parts: Parts) -> list[list[Reason]]:
         """The largest few reasons of each item and the rest as one: each list sums to its total."""
-        found, start = [], 0
-        for item, count in zip(items, parts.counts, strict=True):
-            # One more is shown as itself.
-            shown = start + (count if count <= SHOWN_REASONS + 1 else SHOWN_REASONS)
-            one = self._named(item, parts.columns[start:shown], parts.values[start:shown])
-            start += count
-            if shown < start:
-                one.append(Reason("other", sum(parts.values[shown:start])))
-            found.append(one or [Reason("trend", 0.0)])
-        return found
-
-    def _named(self, item: int, columns: list[int], values: list[float]) -> list[Reason]:
-        """One reason for each part of the item's score."""
         ids, titles, kind, sources = self.product_ids, self.titles, self.kind, self.sources
         past = len(sources)
-        return [
+        owners = chain.from_iterable(map(repeat, items, parts.counts))
+        # All at once: a loop for each item takes twice as long.
+        every = [
             Reason(kind, value, ids[at := sources[column]], titles[at])
             if column < past
             else self._own(item, column - past, value)
-            for column, value in zip(columns, values, strict=True)
+            for item, column, value in zip(owners, parts.columns, parts.values, strict=True)
         ]
+        bounds = pairwise(accumulate(parts.counts, initial=0))
+        return [every[start:end] or [Reason("trend", 0.0)] for start, end in bounds]
 
     def _own(self, item: int, which: int, value: float) -> Reason:
-        """What the item has of itself, its repeat part (0) or its trend (1); or the rest (2)."""
-        if which > 0:
-            return Reason("trend" if which == 1 else "other", value)
-        return Reason("repeat", value, self.product_ids[item], self.titles[item])
+        """What the item has of itself, or the rest."""
+        if which == REPEAT:
+            return Reason("repeat", value, self.product_ids[item], self.titles[item])
+        return Reason("trend" if which == TREND else "other", value)

@@ -38,7 +38,10 @@ from inference.parameters import ServingParameters
 from inference.question import Catalogue, Question, read_question, why_empty
 from inference.ranking import Ranking, find_taste
 from inference.reasons import (
+    OTHER,
+    REPEAT,
     SHOWN_REASONS,
+    TREND,
     Amounts,
     Explainer,
     Parts,
@@ -126,7 +129,8 @@ class Recommender:
             targets.ravel(), weights=values.ravel(), minlength=len(self.product_ids)
         ).astype(np.float64, copy=False)
         repeated, amounts = question.repeats
-        personal[repeated] += amounts
+        if len(repeated):
+            personal[repeated] += amounts
         scores = Scores(
             targets=targets,
             values=values,
@@ -189,8 +193,8 @@ class Recommender:
             place, columns, values = map(np.concatenate, zip(amounts, *own, strict=True))
             amounts = place, columns, values
         if ranking.taste is None:
-            return Parts.of(amounts, len(items))
-        rows = in_rows(amounts, len(items), past + 2)
+            return Parts.of(amounts, len(items), past=past)
+        rows = in_rows(amounts, len(items), past + OTHER)
         rows[:, :past] += ranking.taste.contributions(items)
         return Parts.of_rows(rows)
 
@@ -201,8 +205,8 @@ class Recommender:
         past, (repeated, amounts) = len(question.sources.items), question.repeats
         if len(repeated):
             place, which = (items[:, None] == repeated).nonzero()
-            found.append((place, np.full(len(place), past), amounts.take(which)))
+            found.append((place, np.full(len(place), past + REPEAT), amounts.take(which)))
         if trend.values is not None:
             places = np.arange(len(items))
-            found.append((places, np.full(len(items), past + 1), trend.values.take(items)))
+            found.append((places, np.full(len(items), past + TREND), trend.values.take(items)))
         return found

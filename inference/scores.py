@@ -237,7 +237,7 @@ def ordered(items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarr
     falling = -scores
     order = falling.argsort()
     codes, best = _once(items.take(order), scores.take(order))
-    if (best[1:] == best[:-1]).any():
+    if np.count_nonzero(best[1:] == best[:-1]):
         order = np.lexsort((items, falling))
         return _once(items.take(order), scores.take(order))
     return codes, best
@@ -246,5 +246,6 @@ def ordered(items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _once(items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first of each run of the same product."""
     first = np.ones(len(items), dtype=bool)
-    first[1:] = items[1:] != items[:-1]
-    return items[first], scores[first]
+    np.not_equal(items[1:], items[:-1], out=first[1:])
+    (at,) = first.nonzero()
+    return items.take(at), scores.take(at)

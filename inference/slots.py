@@ -72,9 +72,10 @@ def fill(
         picks = slots.fill(count, decision_id)
     if request.decision != "next-best-product" or ranking.taste is not None:
         return picks
-    impersonal = ranking.scores.personal.take([pick.item for pick in picks]) == 0
-    if not impersonal.any():
+    personal = ranking.scores.personal.take([pick.item for pick in picks])
+    if np.count_nonzero(personal) == len(picks):
         return picks
+    impersonal = personal == 0
     return [_marked(*pair) for pair in zip(picks, impersonal.tolist(), strict=True)]
 
 
