@@ -2,7 +2,8 @@
 
 All products are searched in int8; the best few of that are put in order by their embeddings in
 float32, which gives what a search in float32 gives. Where too few of them may be shown, more are
-looked at, and then every product that may, in float32.
+looked at, and then every product that may, in float32. Where a sample says beforehand that only few
+may, those alone are looked at.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ _SHORTLIST = 128
 _SPARE = 4
 _LEEWAY = 8
 _FEW = 8
+# Looking at so many that pass takes no longer than searching a hundred thousand.
+_MOST_DIRECTLY = 12_000
+_SAMPLE = 2_000
+_SCATTER = 2_654_435_761  # 2 ** 32 / the golden ratio: Knuth's multiplicative hashing
 
 
 @dataclass(frozen=True)
@@ -44,17 +49,26 @@ class Nearest:
         """
         passes = _test(allowed, without)
         size = max(_SHORTLIST, _SPARE * (count + _LEEWAY))
+        if allowed is not None and self._few_pass(passes, needed=count / size):
+            return self._among_all(question, count, passes)
         for wanted in (size, _SPARE * size):
             if wanted >= len(self.embeddings):
                 break
             items = self._shortlist(question, wanted)
-            items, cosines = _ordered(items, self.embeddings[items] @ question)
+            items, cosines = _ordered(items, self.embeddings.take(items, axis=0) @ question)
             places = np.flatnonzero(passes(items))[:count]
             if len(places) < count:
                 break
             if places[-1] < wanted // _SPARE:
                 return items[places], cosines[places]
         return self._among_all(question, count, passes)
+
+    def _few_pass(self, passes: Test, *, needed: float) -> bool:
+        """Whether it looks as if less than the share `needed` passes, and not too many to look at
+        each; by a sample scattered over the catalogue, which may be in some order."""
+        sample = np.arange(_SAMPLE) * _SCATTER % max(1, len(self.embeddings))
+        share = np.count_nonzero(passes(sample)) / _SAMPLE
+        return bool(share < needed and share * len(self.embeddings) < _MOST_DIRECTLY)
 
     def _shortlist(self, question: np.ndarray, count: int) -> np.ndarray:
         """Codes of about the `count` nearest, in no order."""
@@ -65,10 +79,9 @@ class Nearest:
     def _among_all(
         self, question: np.ndarray, count: int, passes: Test
     ) -> tuple[np.ndarray, np.ndarray]:
-        every = np.arange(len(self.embeddings))
-        items = every[passes(every)]
-        if len(items) * _FEW < len(every):
-            cosines = self.embeddings[items] @ question
+        items = np.flatnonzero(passes(np.arange(len(self.embeddings))))
+        if len(items) * _FEW < len(self.embeddings):
+            cosines = self.embeddings.take(items, axis=0) @ question
         else:  # reading all in a row is faster than collecting most
             cosines = (self.embeddings @ question)[items]
         if count < len(items):
