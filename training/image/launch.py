@@ -6,6 +6,7 @@ and the log. With one process nothing is launched.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -131,6 +132,8 @@ def main(text: str, environment: Mapping[str, str]) -> None:
         distributed.barrier()  # nobody leaves while another still talks: gloo would abort
     finally:
         if distributed.is_initialized():
+            # What still holds the group keeps its threads, which abort once Python is gone.
+            gc.collect()
             distributed.destroy_process_group()
 
 
