@@ -30,6 +30,8 @@ class ImageConfiguration(msgspec.Struct, frozen=True):
     - `widths`: channels of the first stage, doubled by each further one up to 8 times as many; 0
       takes 32, or 24 above 32 pixels.
     - `blocks`: residual blocks a stage. `embedding`: length of an embedding.
+    - `contrast`: weight of drawing together the embeddings of a label. `pruning`: share of the
+      easily told pictures that an epoch leaves out, of 20,000 pictures or more.
     - `epochs`, `batch_size`, `learning_rate`, `weight_decay`, `label_smoothing`, `erasing`: as the
       names say; `learning_rate` is the highest of a one-cycle schedule.
     - `precision`: of the arithmetic; `auto` is bfloat16 where the machine computes in it.
@@ -59,6 +61,8 @@ class ImageConfiguration(msgspec.Struct, frozen=True):
     weight_decay: Annotated[float, Meta(ge=0)] = 5e-4
     label_smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     erasing: Share = 0.1
+    contrast: Annotated[float, Meta(ge=0)] = 0.2
+    pruning: Annotated[float, Meta(ge=0, lt=1)] = 0.5
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     processes: Annotated[int, Meta(ge=0, le=64)] = 0
     threads: Annotated[int, Meta(ge=0, le=256)] = 0

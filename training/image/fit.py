@@ -8,10 +8,9 @@ number of processes and threads → the same weights.
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,28 +23,13 @@ from training.image.augmentation import Augmentation
 from training.image.configuration import ImageConfiguration
 from training.image.muon import optimiser_of
 from training.image.network import ImageNet, build
-from training.image.objectives import label_loss, view_loss
+from training.image.objectives import label_losses, likeness_loss, mean_loss, view_loss
 from training.image.prepare import TRAIN, WEIGHTS, Prepared
+from training.image.pruning import Pruning
+from training.image.schedule import one_cycle, plan_of
 
 CHECKPOINT = "checkpoint.pt"
-_BATCH = 256
-_LEAST_BATCH = 32
-_STEPS_AN_EPOCH = 50
-_PICTURES = 720_000  # shown in a run over a large set: 12 epochs of 60,000
-_EPOCHS = (12, 30)
-_LEAST_STEPS = 400  # a small set is seen more often: a few dozen steps teach nothing
-_WARM_UP = 0.25
-_FIRST, _LAST = 0.1, 1e-4  # of the highest learning rate
 _STATISTICS = 5000
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the configuration leaves to the data. `batch` is of all processes together."""
-
-    epochs: int
-    batch: int
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -64,17 +48,6 @@ class Epoch:
     of: int
     loss: float
     images_per_second: float
-
-
-def plan_of(pictures: int, configuration: ImageConfiguration) -> Plan:
-    """Epochs, batch and steps for so many training pictures."""
-    derived = 2 ** round(math.log2(max(pictures / _STEPS_AN_EPOCH, 1)))
-    batch = configuration.batch_size or min(_BATCH, max(_LEAST_BATCH, derived))
-    batch = max(2, min(batch, pictures))
-    steps = max(1, pictures // batch)
-    shown = min(_EPOCHS[1], max(_EPOCHS[0], _PICTURES // pictures))
-    epochs = configuration.epochs or max(shown, math.ceil(_LEAST_STEPS / steps))
-    return Plan(epochs, batch, steps)
 
 
 def statistics(prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
@@ -137,6 +110,12 @@ class Trainer:
         self.prepared, self.configuration, self.peers = prepared, configuration, peers
         self.rows = _learnable(prepared)
         self.plan = plan_of(len(self.rows), configuration)
+        labelled = bool(prepared.meta["heads"])
+        self.pruning = Pruning(
+            len(prepared),
+            share=configuration.pruning if labelled and self.plan.prunes else 0.0,
+            epochs=self.plan.epochs,
+        )
         self.parity = np.random.default_rng(configuration.seed).integers(0, 2, len(prepared))
         self.device = _device(peers)
         network = network_of(prepared, configuration, weights=weights)
@@ -154,41 +133,52 @@ class Trainer:
         self.augment = Augmentation(-self.mean / self.deviation, configuration.erasing)
 
     def train_epoch(self, epoch: int) -> Epoch:
-        """One pass over all training pictures."""
+        """One pass over the training pictures that the epoch shows."""
         self.parallel.train()
         generator = torch.Generator(device=self.device)
         generator.manual_seed(_seed(self.configuration.seed, epoch, self.peers.rank))
         began, total, shown = time.perf_counter(), 0.0, 0
-        for step, rows in enumerate(self._batches(epoch)):
-            self._set_rate(epoch * self.plan.steps + step)
-            loss = self._loss(rows, epoch, generator)
+        batches = self._batches(epoch)
+        for step, (rows, weights) in enumerate(batches):
+            self._set_rate(epoch + step / len(batches))
+            loss = self._loss(rows, weights, epoch, generator)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
             total, shown = total + float(loss.detach()), shown + len(rows)
+        self.pruning.end_epoch(device=self.device)
         seconds = max(time.perf_counter() - began, 1e-9)
         speed = shown * self.peers.count / seconds
-        return Epoch(epoch + 1, self.plan.epochs, total / self.plan.steps, speed)
+        return Epoch(epoch + 1, self.plan.epochs, total / len(batches), speed)
 
-    def _batches(self, epoch: int) -> Iterator[np.ndarray]:
-        """This process's rows of each step; the same order on all, each its own part."""
-        order = np.random.default_rng([self.configuration.seed, epoch]).permutation(self.rows)
-        for step in range(self.plan.steps):
-            rows = order[step * self.plan.batch : (step + 1) * self.plan.batch]
-            yield np.sort(rows[self.peers.rank :: self.peers.count])
+    def _batches(self, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """This process's rows of each step and what they count; the same order on all processes,
+        each its own part."""
+        generator = np.random.default_rng([self.configuration.seed, epoch])
+        rows, weights = self.pruning.shown(self.rows, epoch, generator)
+        order, batch = generator.permutation(len(rows)), min(self.plan.batch, len(rows))
+        found = []
+        for start in range(0, len(rows) - batch + 1, batch):
+            own = np.sort(order[start : start + batch][self.peers.rank :: self.peers.count])
+            found.append((rows[own], weights[own]))
+        return found
 
-    def _loss(self, rows: np.ndarray, epoch: int, generator: torch.Generator) -> Tensor:
+    def _loss(
+        self, rows: np.ndarray, weights: np.ndarray, epoch: int, generator: torch.Generator
+    ) -> Tensor:
         x = self.normalised(self.prepared.images[rows])
         with _precision(self.configuration, self.device):
             if not self.prepared.meta["heads"]:
                 views = torch.cat((self.augment(x, generator), self.augment(x, generator)))
                 _, embeddings = self.parallel(_last(views))
                 return view_loss(*embeddings.chunk(2))
-            logits, _ = self.parallel(
-                _last(self.augment(x, generator, mirror=self._mirror(rows, epoch)))
-            )
+            x = self.augment(x, generator, mirror=self._mirror(rows, epoch))
+            logits, embeddings = self.parallel(_last(x))
         labels = torch.from_numpy(self.prepared.labels[rows]).to(self.device)
-        return label_loss(logits, labels, smoothing=self.configuration.label_smoothing)
+        losses = label_losses(logits, labels, smoothing=self.configuration.label_smoothing)
+        self.pruning.note(rows, losses.sum(1) / (labels >= 0).sum(1).clamp_min(1))
+        told = mean_loss(losses, labels, torch.from_numpy(weights).to(self.device))
+        return told + self.configuration.contrast * likeness_loss(embeddings, labels)
 
     def _mirror(self, rows: np.ndarray, epoch: int) -> Tensor:
         """Mirrored every other epoch, half of the pictures in each: a picture is never seen twice
@@ -200,9 +190,9 @@ class Trainer:
         x = torch.from_numpy(np.ascontiguousarray(images)).to(self.device, non_blocking=True)
         return ((x.float() - self.mean) / self.deviation).permute(0, 3, 1, 2)
 
-    def _set_rate(self, step: int) -> None:
-        share = step / (self.plan.epochs * self.plan.steps)
-        rate = self.configuration.learning_rate * one_cycle(share)
+    def _set_rate(self, epochs: float) -> None:
+        """For when so many epochs are done."""
+        rate = self.configuration.learning_rate * one_cycle(epochs / self.plan.epochs)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
 
@@ -213,6 +203,7 @@ class Trainer:
             "made_of": self._made_of(),
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "losses": self.pruning.losses,
         }
         partial = path.with_suffix(".partial")
         torch.save(state, partial)
@@ -227,19 +218,11 @@ class Trainer:
             return 0
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.pruning.losses = state["losses"].cpu()
         return int(state["done"])
 
     def _made_of(self) -> str:
         return f"{self.prepared.meta['fingerprint']} {self.configuration} {self.peers.count}"
-
-
-def one_cycle(share: float) -> float:
-    """The learning rate, as a part of the highest, when `share` of the steps are done: up in a
-    quarter of them, then down, both by half a cosine (Smith & Topin 2017)."""
-    if share < _WARM_UP:
-        return _FIRST + (1 - _FIRST) * (1 - math.cos(math.pi * share / _WARM_UP)) / 2
-    fall = (share - _WARM_UP) / (1 - _WARM_UP)
-    return _LAST + (1 - _LAST) * (1 + math.cos(math.pi * fall)) / 2
 
 
 def _learnable(prepared: Prepared) -> np.ndarray:

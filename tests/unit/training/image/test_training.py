@@ -24,11 +24,12 @@ from training.errors import ConfigurationError
 from training.image import launch, train
 from training.image.augmentation import Augmentation
 from training.image.configuration import ImageConfiguration
-from training.image.fit import CHECKPOINT, Trainer, fit, one_cycle, plan_of
+from training.image.fit import CHECKPOINT, Trainer, fit
 from training.image.metrics import copy_recall, macro_f1, retrieval
 from training.image.network import Backbone, ResidualBlock, build, load_weights
-from training.image.objectives import label_loss, view_loss
+from training.image.objectives import label_losses, likeness_loss, mean_loss, view_loss
 from training.image.prepare import load
+from training.image.schedule import one_cycle, plan_of
 from training.job import STEPS
 
 
@@ -161,7 +162,7 @@ def test_two_processes_take_the_pictures_of_one_batch_between_them(tmp_path):
     for rank, part in enumerate(parts):
         part.peers = launch.Peers(rank, 2)
     for whole, *halves in zip(*(t._batches(0) for t in (alone, *parts)), strict=True):
-        assert sorted(np.concatenate(halves)) == whole.tolist()
+        assert sorted(np.concatenate([rows for rows, _ in halves])) == whole[0].tolist()
 
 
 def test_a_killed_process_among_several_ends_the_job_as_killed(tmp_path, monkeypatch):
@@ -260,7 +261,12 @@ def test_no_fewer_steps_than_one_and_no_batch_above_the_pictures():
 def test_a_small_set_is_seen_until_it_has_taught_something():
     plan = plan_of(240, ImageConfiguration())
     assert plan.epochs * plan.steps >= 400
-    assert plan_of(60_000, ImageConfiguration()).epochs == 12
+    assert plan_of(60_000, ImageConfiguration()).epochs == 17
+
+
+def test_only_a_large_set_can_spare_pictures(tmp_path):
+    assert plan_of(60_000, ImageConfiguration()).prunes
+    assert not plan_of(3_000, ImageConfiguration()).prunes
 
 
 def test_the_rate_rises_and_falls_to_almost_nothing():
@@ -284,7 +290,25 @@ def test_a_missing_label_changes_nothing():
     logits = [torch.randn(4, 3, generator=torch.Generator().manual_seed(0))]
     labels = torch.tensor([[0], [1], [2], [-1]])
     expected = torch.nn.functional.cross_entropy(logits[0][:3], labels[:3, 0])
-    torch.testing.assert_close(label_loss(logits, labels, smoothing=0.0), expected)
+    losses = label_losses(logits, labels, smoothing=0.0)
+    torch.testing.assert_close(mean_loss(losses, labels, torch.ones(4)), expected)
+
+
+def test_embeddings_together_by_label_are_what_is_wanted():
+    together = torch.eye(3).repeat_interleave(2, dim=0)
+    labels = torch.tensor([[0], [0], [1], [1], [2], [2]])
+    assert likeness_loss(together, labels) < 0.01
+    assert likeness_loss(together, labels.roll(1, dims=0)) > 5
+
+
+def test_pictures_without_company_say_nothing_of_likeness():
+    embeddings = torch.randn(3, 4, requires_grad=True)
+    for labels in ([[0], [1], [2]], [[-1], [-1], [-1]]):
+        loss = likeness_loss(embeddings, torch.tensor(labels))
+        loss.backward()
+        assert loss == 0
+        assert embeddings.grad is not None
+        assert embeddings.grad.isfinite().all()
 
 
 def test_views_of_the_same_are_nearer_than_views_of_others():
