@@ -15,8 +15,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipelines import packages
-from pipelines.errors import DeployError, TenantError
+from pipelines.errors import DeployError
+from pipelines.stacks import model_groups
 from pipelines.stacks.changes import (
+    DEAD,
     Progress,
     StackPlan,
     describe,
@@ -25,9 +27,18 @@ from pipelines.stacks.changes import (
     outputs,
     plan,
 )
+from pipelines.stacks.tenancy import remove_tenant, require_stack, require_tenant, tenants
 from pipelines.stage import Stage, check_tenant
 
-__all__ = ["add_tenant", "deploy", "plan_all", "remove_tenant", "tenants"]
+__all__ = [
+    "add_tenant",
+    "deploy",
+    "plan_all",
+    "remove_tenant",
+    "require_stack",
+    "require_tenant",
+    "tenants",
+]
 CACHE = Path(".nextbest") / "cache"
 NONE_KEY = "none/none.json"
 _TRAINING_IMAGE = ("pytorch", "2.5", "py311")
@@ -159,9 +170,9 @@ def plan_all(stage: Stage) -> list[str]:
     client = stage.client("cloudformation")
     sentences = [f"upload {u.key}, {len(u.content):,} bytes" for u in _missing(stage, built)]
     for stack, template, parameters in _stacks(stage, built):
-        if parameters is None or (
-            describe(client, stack) is None and template != "foundation.yaml"
-        ):
+        known = describe(client, stack)
+        dead = known is not None and known["StackStatus"] in DEAD
+        if dead or parameters is None or (known is None and template != "foundation.yaml"):
             sentences.append(f"{stack}: create the stack from {template}")
             continue
         found = plan(stage, stack, template, parameters, tags=_tags(stage))
@@ -195,39 +206,6 @@ def add_tenant(stage: Stage, tenant: str, *, progress: Progress) -> bool:
             f"stage {stage.name!r} is not deployed; run: nextbest deploy --stage {stage.name}"
         )
     return _apply_tenant(stage, tenant, material(stage), progress)
-
-
-def remove_tenant(stage: Stage, tenant: str, *, progress: Progress) -> None:
-    """Delete a tenant's stack: functions and roles. Its data in the bucket stays."""
-    require_tenant(stage, tenant)
-    client = stage.client("cloudformation")
-    client.delete_stack(StackName=stage.tenant_stack(tenant))
-    client.get_waiter("stack_delete_complete").wait(
-        StackName=stage.tenant_stack(tenant), WaiterConfig={"Delay": 1 if stage.is_local else 10}
-    )
-    progress(f"{stage.tenant_stack(tenant)}: deleted; the data stays in {stage.bucket}")
-
-
-def tenants(stage: Stage) -> list[str]:
-    """The tenants of a stage, by name."""
-    client = stage.client("cloudformation")
-    prefix = stage.tenant_stack("x")[:-1]
-    pages = client.get_paginator("describe_stacks").paginate()
-    stacks = [stack for page in pages for stack in page["Stacks"]]
-    alive = [s for s in stacks if s["StackStatus"] not in ("DELETE_COMPLETE", "REVIEW_IN_PROGRESS")]
-    names = [s["StackName"] for s in alive if s["StackName"].startswith(prefix)]
-    return sorted(name.removeprefix(prefix) for name in names)
-
-
-def require_tenant(stage: Stage, tenant: str) -> None:
-    """Raise `TenantError` unless the tenant exists on the stage."""
-    check_tenant(tenant)
-    if describe(stage.client("cloudformation"), stage.tenant_stack(tenant)) is None:
-        known = ", ".join(tenants(stage)) or "none"
-        raise TenantError(
-            f"there is no tenant {tenant!r} on stage {stage.name!r} (known: {known}); "
-            f"run: nextbest tenant add {tenant}"
-        )
 
 
 def _stacks(stage: Stage, built: Material) -> list[tuple[str, str, dict[str, str] | None]]:
@@ -264,7 +242,8 @@ def _tags(stage: Stage) -> dict[str, str]:
 def _tenant_parameters(stage: Stage, tenant: str, built: Material) -> dict[str, str]:
     known = outputs(stage, stage.machines_stack)
     layers = {"LayerArn": known["LayerArn"], "ImagesLayerArn": known.get("ImagesLayerArn", "")}
-    return {**built.tenant, "Tenant": tenant, **layers}
+    groups = model_groups.parameters(stage, tenant)
+    return {**built.tenant, "Tenant": tenant, **layers, **groups}
 
 
 def _apply_tenant(stage: Stage, tenant: str, built: Material, progress: Progress) -> bool:

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent
 Progress = Callable[[str], None]
 _UNCHANGED = ("didn't contain changes", "No updates are to be performed", "no changes")
 _VERBS = {"Add": "create", "Modify": "change", "Remove": "delete", "Import": "adopt"}
-_DEAD = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
+DEAD = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def plan(
     """Make a change set and read it. The caller applies or drops it."""
     client = stage.client("cloudformation")
     found = describe(client, stack)
-    if found is not None and found["StackStatus"] in _DEAD:
-        _delete_dead(client, stack)
+    if found is not None and found["StackStatus"] in DEAD:
+        delete(stage, stack)  # what could not be made can only be made anew
         found = None
     kind = "UPDATE" if found else "CREATE"
     name = f"nextbest-{secrets.token_hex(4)}"
@@ -76,10 +76,12 @@ def _pause(stage: Stage) -> float:
     return 0.1 if stage.is_local else 2.0
 
 
-def _delete_dead(client: Any, stack: str) -> None:
-    """A stack whose creation failed can only be deleted and made anew."""
+def delete(stage: Stage, stack: str) -> None:
+    """Delete a stack and wait for its end."""
+    client = stage.client("cloudformation")
     client.delete_stack(StackName=stack)
-    client.get_waiter("stack_delete_complete").wait(StackName=stack)
+    delay = {"Delay": 1 if stage.is_local else 10}
+    client.get_waiter("stack_delete_complete").wait(StackName=stack, WaiterConfig=delay)
 
 
 def _await_change_set(client: Any, stack: str, name: str, *, pause: float) -> dict[str, Any]:
