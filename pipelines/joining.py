@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from training.columns import ids, numbers, require_columns, times
+from training.columns import ids, numbers, optional_ids, require_columns, times
 from training.configuration import parse
 from training.errors import DataQualityError
 from training.nudge.joining import Joined, JoiningRules, join
@@ -70,12 +70,11 @@ def _rewards(raw: pd.DataFrame, *, now: datetime) -> pd.DataFrame:
     table = "rewards"
     require_columns(raw, REWARDS, table=table, advice=_ADVICE)
     full = raw.reindex(columns=[*raw.columns, *({*_NAMES, "value"} - set(raw.columns))])
-    named = full[list(_NAMES)].astype(object)
     return pd.DataFrame(
         {
             "event_id": ids(full, "event_id", table=table),
             "timestamp": times(full, "timestamp", table=table, now=now),
-            **named.where(named.notna() & (named != ""), None),
+            **{name: optional_ids(full, name, table=table) for name in _NAMES},
             "reward": numbers(full, "reward", table=table),
             "value": numbers(full, "value", table=table),
         }

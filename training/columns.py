@@ -60,23 +60,34 @@ def refuse(frame: pd.DataFrame, bad: pd.Series, *, table: str, column: str, rule
 
 def ids(frame: pd.DataFrame, column: str, *, table: str) -> pd.Series:
     """A column of ids as strings. Refuses empty ids, fractions and mixed types."""
+    text, empty = _id_texts(frame, column, table=table)
+    refuse(frame, empty, table=table, column=column, rule="empty id")
+    return text
+
+
+def optional_ids(frame: pd.DataFrame, column: str, *, table: str) -> pd.Series:
+    """The same where an id may be missing: None there."""
+    text, empty = _id_texts(frame, column, table=table)
+    return text.astype(object).where(~empty, None)
+
+
+def _id_texts(frame: pd.DataFrame, column: str, *, table: str) -> tuple[pd.Series, pd.Series]:
+    """Ids as text, and which are empty; of one id there is one text, whatever column holds it."""
     values = frame[column]
-    if pd.api.types.is_float_dtype(values):
+    if pd.api.types.is_float_dtype(values):  # whole numbers, some of them missing
         fraction = values.notna() & (values % 1 != 0)
         refuse(frame, fraction, table=table, column=column, rule="an id is no fraction")
-        refuse(frame, values.isna(), table=table, column=column, rule="empty id")
         rule = "too long for a number to hold exactly; make it text"
         refuse(frame, values.abs() > _EXACT_FLOAT, table=table, column=column, rule=rule)
-        return values.astype("int64").astype(str)
+        return values.fillna(0).astype("int64").astype(str), values.isna()
     if values.dtype == object:
         kinds = {type(v).__name__ for v in values.head(100_000) if v is not None and v == v}
         odd = values.map(type) != (str if "str" in kinds else type(values.iloc[0]))
         if len(kinds) > 1:
             rule = f"mixed types {sorted(kinds)}; make them all text"
-            refuse(frame, odd, table=table, column=column, rule=rule)
+            refuse(frame, odd & values.notna(), table=table, column=column, rule=rule)
     text = values.astype(str).str.strip()
-    refuse(frame, values.isna() | (text == ""), table=table, column=column, rule="empty id")
-    return text
+    return text, values.isna() | (text == "")
 
 
 def times(frame: pd.DataFrame, column: str, *, table: str, now: datetime) -> pd.Series:

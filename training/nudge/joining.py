@@ -21,7 +21,7 @@ from training.nudge.tables import CONTEXT, NUDGES
 DECISIONS = ("decision_id", "customer_id", "at", "action", "propensity", "context")
 REWARDS = ("event_id", "timestamp", "decision_id", "customer_id", "action", "reward", "value")
 TEXTS = ("event_id", "decision_id", "customer_id", "action")
-UNKNOWN = "no such decision in the archive"
+UNKNOWN = "no such decision"
 EARLY = "earlier than its decision"
 LATE = "later than its decision waits"
 NOBODY = "names neither a decision nor a customer"

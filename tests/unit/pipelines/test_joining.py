@@ -44,6 +44,35 @@ def test_rewards_find_their_decisions_by_id_and_by_customer(tmp_path: Path) -> N
     assert unjoined["event_id"].tolist() == ["e-3"]
 
 
+def in_parquet(path: Path, table: pd.DataFrame) -> Path:
+    table.to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("by", ["decision_id", "customer_id"])
+def test_ids_that_are_numbers_in_parquet_find_their_decisions(tmp_path: Path, by: str) -> None:
+    """Regression: decisions' ids became text and rewards' did not, so that no reward was joined.
+    One of the rewards names nothing, which makes floats of the column's whole numbers."""
+    at = pd.Timestamp("2026-03-01T10:00:00Z")
+    shared = {"decision_id": [1, 2], "customer_id": [70, 80], "timestamp": at}
+    made = pd.DataFrame({**shared, "action": ["mail", "none"], "propensity": 0.5})
+    given = pd.DataFrame({"event_id": [1, 2, 3], "timestamp": at, "reward": [1.0, 2.0, 3.0]})
+    given[by] = [*shared[by], None]
+    named = in_parquet(tmp_path / "d.parquet", made), in_parquet(tmp_path / "r.parquet", given)
+    found = join_files(*named, rules=rules_of(), now=NOW, target=tmp_path / "out")
+    assert dict(zip(found.nudges["decision_id"], found.nudges["reward"], strict=True)) == {
+        "1": 1.0,
+        "2": 2.0,
+    }
+    assert found.unjoined["event_id"].tolist() == ["3"]
+
+
+def test_blanks_around_the_ids_of_rewards_are_stripped(tmp_path: Path) -> None:
+    spaced = REWARDS.replace(",d-1,", ", d-1 ,").replace(",,c-2", ",  ,c-2 ")
+    found = join_files(*files(tmp_path, rewards=spaced), rules=rules_of(), now=NOW, target=tmp_path)
+    assert found.counts["rewards_joined"] == 2
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     named = files(tmp_path, rewards="event_id,timestamp,rewrd\ne,2026-03-01T12:00:00Z,1\n")
     with pytest.raises(DataQualityError, match=r"'reward' is missing.* call it reward$"):

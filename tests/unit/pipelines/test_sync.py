@@ -258,5 +258,5 @@ def test_the_account_says_what_was_not_joined_and_why(imported):
     told = list(lines_of(run(imported).account))
     assert ("new", "1 interactions, 1 decisions, 1 rewards") in told
     assert ("interactions", "43: 42 imported, 1 archived") in told
-    assert ("not joined", "1 rewards: no such decision in the archive") in told
+    assert ("not joined", "1 rewards: no such decision") in told
     assert ("drift", "too little to say") in told
