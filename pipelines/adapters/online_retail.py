@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pipelines.adapters.dates import written_times
 from pipelines.adapters.raw import Raw
-from training.columns import numbers, refuse, require_columns
+from training.columns import numbers, require_columns
 from training.table_files import read_table
 
 COLUMNS = (
@@ -41,9 +42,7 @@ def read(path: Path, *, progress: Callable[[float], None]) -> Raw:
     require_columns(lines, COLUMNS, table=_TABLE)
     lines["quantity"] = numbers(lines, "Quantity", table=_TABLE)
     lines["price"] = numbers(lines, "UnitPrice", table=_TABLE)
-    when = pd.to_datetime(lines["InvoiceDate"], errors="coerce", format="mixed")
-    refuse(lines, when.isna(), table=_TABLE, column="InvoiceDate", rule="not a time")
-    lines["timestamp"] = when
+    lines["timestamp"], dates = written_times(lines, "InvoiceDate", table=_TABLE)
     lines["customer_id"] = lines["CustomerID"].str.strip().str.removesuffix(".0")
     reason = _reasons(lines)
     goods = lines[reason == ""]
@@ -53,7 +52,7 @@ def read(path: Path, *, progress: Callable[[float], None]) -> Raw:
     aside = lines[reason != ""].assign(reason=reason[reason != ""])
     return Raw(
         tables={"interactions": _interactions(kept), "products": _products(kept)},
-        notes=_notes(aside),
+        notes=(*_notes(aside), *([dates] if dates else [])),
         set_aside=aside,
     )
 
