@@ -128,7 +128,8 @@ def _interactions(raw: pd.DataFrame, *, now: datetime) -> pd.DataFrame:
         if column in raw.columns:
             frame[column] = numbers(raw, column, table=table)
     if "session_id" in raw.columns:
-        frame["session_id"] = raw["session_id"].astype(str)
+        sessions = raw["session_id"].astype(str).str.strip()
+        frame["session_id"] = sessions.where(raw["session_id"].notna() & (sessions != ""))
     return frame.sort_values(["timestamp"], kind="stable", ignore_index=True)
 
 

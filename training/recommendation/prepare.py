@@ -246,11 +246,12 @@ def _baskets(
     """One code per visit: the session where there is one, else a customer's day."""
     if not timed:
         return np.arange(len(frame), dtype=np.int64)
-    if "session_id" in frame.columns:
-        visits = pd.factorize(frame["session_id"])[0].astype(np.int64)
-    else:
-        visits = times // _DAY_SECONDS
+    visits = times // _DAY_SECONDS
     visits -= visits.min()
+    if "session_id" in frame.columns:
+        codes, sessions = pd.factorize(frame["session_id"])
+        has_session = np.append(sessions != "", False)[codes]  # the last is of code -1: missing
+        visits = np.where(has_session, codes, len(sessions) + visits)
     keys = customers.astype(np.int64) * (int(visits.max()) + 1) + visits
     return pd.factorize(keys)[0].astype(np.int64)
 

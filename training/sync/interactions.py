@@ -76,12 +76,4 @@ def _both(base: Dataset | None, archived: pd.DataFrame) -> pd.DataFrame:
         else pd.concat([base.interactions.reindex(columns=columns), fresh], ignore_index=True)
     )
     empty = [column for column in _OPTIONAL if frame[column].isna().all()]
-    frame = frame.drop(columns=empty).reset_index(drop=True)
-    if "session_id" in frame.columns:
-        # Without one, a day's interactions are a visit.
-        frame["session_id"] = (
-            frame["session_id"]
-            .astype(object)
-            .where(frame["session_id"].notna(), frame["timestamp"].dt.strftime("%Y-%m-%d"))
-        )
-    return frame
+    return frame.drop(columns=empty).reset_index(drop=True)

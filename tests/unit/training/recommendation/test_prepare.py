@@ -165,3 +165,28 @@ def test_true_and_false_with_gaps_stay_what_a_boolean_filter_matches() -> None:
     mixed = _attribute("fresh", pd.Series([True, "perhaps"], dtype=object))
     assert mixed is not None
     assert mixed["values"] == ["True", "perhaps"]
+
+
+@pytest.mark.parametrize("empty", ["", "  ", None, float("nan")])
+def test_without_a_session_a_customers_day_is_a_visit(empty: str | float | None) -> None:
+    """Regression: empty sessions were one and the same, so that a customer's year was a visit."""
+    plain = dataset(ordered_by="timestamp").interactions
+    twice = pd.concat([plain, plain.assign(product_id="p6")], ignore_index=True)
+    sessions = np.where(
+        twice["customer_id"] < "c10", empty, twice["customer_id"] + twice["product_id"]
+    )
+    tables = {"interactions": twice.assign(session_id=pd.Series(sessions, dtype=object))}
+    made = build_dataset(tables, now=datetime(2026, 1, 1, tzinfo=UTC))
+    prepared = prepare(made, CONFIGURATION)
+    frame = pd.DataFrame(
+        {
+            "customer": prepared.customers,
+            "item": prepared.items,
+            "day": prepared.times // DAY,
+            "basket": prepared.baskets,
+        }
+    )
+    for keys, among in (("day", frame["customer"] < 10), ("item", frame["customer"] >= 10)):
+        groups = frame[among].groupby(["customer", keys])["basket"]
+        assert (groups.nunique() == 1).all()
+        assert frame[among]["basket"].nunique() == groups.ngroups
