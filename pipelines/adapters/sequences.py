@@ -1,5 +1,7 @@
 """`user item item …` lines, as the literature's data sets are published; no times, only order.
 
+What a user's first line begins, a later one goes on with.
+
 An `attributes.json` (item → list of attributes; plain, xz or gz) beside the file becomes the
 products, with the attributes as their `tags`.
 """
@@ -10,6 +12,7 @@ import gzip
 import json
 import lzma
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,7 @@ def read(path: Path, *, progress: Callable[[float], None]) -> Raw:
     users: list[str] = []
     items: list[str] = []
     steps: list[int] = []
+    before: Counter[str] = Counter()  # items of a user so far
     lines = _lines(path)
     for number, line in enumerate(lines, start=1):
         user, *taken = line.split()
@@ -47,7 +51,8 @@ def read(path: Path, *, progress: Callable[[float], None]) -> Raw:
             )
         users += [user] * len(taken)
         items += taken
-        steps += range(len(taken))
+        steps += range(before[user], before[user] + len(taken))
+        before[user] += len(taken)
     frame = pd.DataFrame(
         {
             "customer_id": users,

@@ -116,6 +116,15 @@ def test_sequences_have_order_and_no_times(tmp_path):
     assert found.profile["first"] is None
 
 
+def test_a_users_second_line_follows_the_first(tmp_path):
+    """Regression: both began at the same second, and the two were interleaved."""
+    path = tmp_path / "sequences.txt"
+    halves = [f"{u} {first} {first + 1} {first + 2}" for first in (1, 4) for u in range(10, 40)]
+    path.write_text("\n".join(halves))
+    taken = read(path).interactions.groupby("customer_id")["product_id"].agg(list)
+    assert all(products == ["1", "2", "3", "4", "5", "6"] for products in taken)
+
+
 @needs_real_data
 def test_the_published_invoices_are_read():
     profile = read(REAL / "online-retail" / "online_retail.csv.xz").profile
