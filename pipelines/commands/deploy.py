@@ -57,11 +57,11 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     stage: StageOption = None,
 ) -> None:
-    """Delete a tenant's functions and roles; its data and registered models stay."""
+    """Delete a tenant's functions, roles and schedules; its data and registered models stay."""
     where = open_stage(stage)
     stacks.require_stack(where, tenant)
     if not yes:
-        typer.confirm(f"Delete the functions and roles of {tenant}?", abort=True)
+        typer.confirm(f"Delete the functions, roles and schedules of {tenant}?", abort=True)
     stacks.remove_tenant(where, tenant, progress=_say)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipelines.errors import TenantError
+from pipelines.schedules import list_schedules, remove_schedule
 from pipelines.stacks.changes import DEAD, Progress, delete, describe
 from pipelines.stage import Stage
 
@@ -43,11 +44,15 @@ def _none(stage: Stage, tenant: str, why: str = "") -> TenantError:
 
 
 def remove_tenant(stage: Stage, tenant: str, *, progress: Progress) -> None:
-    """Delete a tenant's stack, also one that could not be made: functions, roles, HTTP API.
+    """Delete a tenant's stack, also one that could not be made: functions, roles, HTTP API; before
+    it the tenant's schedules.
 
     Its data in the bucket and its registered models stay, and are there when it is added again.
     """
     require_stack(stage, tenant)
+    for schedule in list_schedules(stage, tenant=tenant):
+        remove_schedule(stage, tenant, kind=schedule.kind)
+        progress(f"{schedule.kind} is no longer scheduled")
     stack = stage.tenant_stack(tenant)
     delete(stage, stack)
     progress(f"{stack}: deleted; its data stays in {stage.bucket}, its models in the registry")

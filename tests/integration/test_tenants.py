@@ -9,6 +9,8 @@ from botocore.exceptions import WaiterError
 
 from pipelines import stacks
 from pipelines.errors import TenantError
+from pipelines.runs import RunRequest
+from pipelines.schedules import list_schedules, set_schedule
 
 GROUP = {
     "Type": "AWS::SageMaker::ModelPackageGroup",
@@ -56,6 +58,20 @@ def test_a_removed_tenant_comes_back_to_its_data_and_models(deployed_stage):
     assert not stacks.deploy(stage, progress=silent)
     assert not stacks.add_tenant(stage, "again", progress=silent)
     stacks.remove_tenant(stage, "again", progress=silent)
+
+
+def test_a_tenant_takes_its_schedules_along_and_no_other_s(deployed_stage):
+    stage, said = deployed_stage, []
+    for tenant in ("leaves", "stays"):
+        stacks.add_tenant(stage, tenant, progress=silent)
+        for kind in ("recommender", "nudge-policy"):
+            request = RunRequest(kind, tenant, {})
+            set_schedule(stage, request, expression="rate(7 days)")
+    stacks.remove_tenant(stage, "leaves", progress=said.append)
+    assert "recommender is no longer scheduled" in said
+    assert list_schedules(stage, tenant="leaves") == []
+    assert len(list_schedules(stage, tenant="stays")) == 2
+    stacks.remove_tenant(stage, "stays", progress=silent)
 
 
 def test_a_registry_lost_meanwhile_is_made_again(deployed_stage):
