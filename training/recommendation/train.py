@@ -56,6 +56,7 @@ def run(job: Job) -> None:
         hidden = newest(prepared, seed=configuration.seed)
         written.append((without(holdout, hidden, split=TEST), job.extra_output / NEWCOMERS))
     for data, folder in written:
+        job.log("fitting a model", interactions=len(data.items), folder=folder.name)
         write_model(folder, data, parameters, configuration, provenance=provenance)
         job.log("wrote a model", interactions=len(data.items), folder=folder.name)
 
@@ -75,7 +76,10 @@ def _tuned(job: Job, prepared: Prepared, configuration: RecommenderConfiguration
         if len(trials) > len(known) and len(trials) % _TRIALS_A_CHECKPOINT == 0:
             _write_trials(checkpoint, trials)
 
-    best = tune(prepared, configuration, report=report, known=known)
+    def began(searched: Prepared) -> None:
+        job.log("tuning", customers=searched.meta["customers"], interactions=len(searched.items))
+
+    best = tune(prepared, configuration, report=report, known=known, began=began)
     chosen = msgspec.to_builtins(best.parameters)
     figures = {"ndcg": round(best.ndcg, 5), "newcomer_recall": round(best.newcomer_recall, 5)}
     job.log("tuned", trials=len(trials), **figures, **chosen)

@@ -17,7 +17,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from inference.factors import SCALE_BY_BEST
-from training.recommendation.budget import Budget, customers_within, ranks_within
+from training.recommendation.budget import Budget, Sizes, customers_within, ranks_within
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.factors import ItemFactors, fold_in
 from training.recommendation.histories import Histories, event_weight_array, holdout_histories
@@ -34,6 +34,7 @@ from training.recommendation.parameters import (
 from training.recommendation.parts import Parts
 from training.recommendation.pool import Dense, Pool, build_pool
 from training.recommendation.prepare import TRAIN, VALIDATION, Prepared
+from training.recommendation.sample import some_customers
 from training.recommendation.search import (
     Move,
     inner_moves,
@@ -79,8 +80,10 @@ def tune(
     *,
     report: Report,
     known: Sequence[Trial] = (),
+    began: Callable[[Prepared], None] = lambda _: None,
 ) -> Trial:
-    """The best trial on the validation window; `report` hears of every one.
+    """The best trial on the validation window; `report` hears of every one, `began` beforehand of
+    the data that the search looks at: some customers, where the budget allows no more.
 
     `known` are trials of the same search on the same data, which are not measured again.
     """
@@ -92,8 +95,12 @@ def tune(
         limit=min(configuration.tuning_customers, customers_within(train)),
         seed=configuration.seed,
     )
-    budget = Budget(train, len(histories), configuration.budget_seconds)
-    tuner = Tuner(train, histories, configuration, budget=budget, report=report, known=known)
+    whole = Sizes.of(train)
+    share = whole.share_within(configuration.budget_seconds)
+    looked_at = some_customers(train, share, seed=configuration.seed)
+    began(looked_at)
+    budget = Budget(whole, Sizes.of(looked_at), len(histories), configuration.budget_seconds)
+    tuner = Tuner(looked_at, histories, configuration, budget=budget, report=report, known=known)
     tuner.search()
     tuner.try_factors()
     return _with_newcomers(tuner.best, prepared, configuration)
@@ -289,16 +296,15 @@ class Tuner:
 
     def try_factors(self) -> None:
         """Whether re-ranking by ALS factors pays; it has to pay for a slower decision."""
-        cost = self.budget.factors(self.configuration.factors)
-        if not self.configuration.factors or 2 * cost > self.budget.seconds / 3:
+        count = self.configuration.factors
+        if not count or not self.budget.affords_factors(count):
             return
         best, pool = self.best, self.pool
         candidates = [replace(best.parameters, factor_weight=weight) for weight in FACTOR_WEIGHTS]
         if all(_key(candidate) in self.known for candidate in candidates):
             self._keep_best([self.known[_key(candidate)] for candidate in candidates], best)
             return
-        model = ItemFactors(self.configuration.factors, random_state=self.configuration.seed)
-        model.fit(self.train)
+        model = ItemFactors(count, random_state=self.configuration.seed).fit(self.train)
         base = _per_customer(self.blend(best.parameters), pool, best.parameters)
         found = pool.gather(lambda block: fold_in(block, model) @ model.item_factors_.T)
         found = _per_customer(found, pool, best.parameters)

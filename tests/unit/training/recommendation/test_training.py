@@ -17,7 +17,7 @@ from training.datasets import build_dataset
 from training.errors import NotEnoughDataError
 from training.job import Job
 from training.recommendation.answers import events_of
-from training.recommendation.budget import Budget
+from training.recommendation.budget import Budget, Sizes
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.cooccurrence import Cooccurrence
 from training.recommendation.evaluate import gate
@@ -130,7 +130,7 @@ BLENDS = [
 def test_the_search_scores_as_the_serving_core_does(prepared, tmp_path, parameters):
     past = prepared.take(prepared.split == TRAIN)
     histories = holdout_histories(prepared, VALIDATION, purchase_event="purchase", limit=40, seed=0)
-    budget = Budget(past, len(histories), 60.0)
+    budget = Budget(Sizes.of(past), Sizes.of(past), len(histories), 60.0)
     tuner = Tuner(past, histories, CONFIGURATION, budget=budget, report=lambda trial: None)
     tuner.parts.rank = parameters.spectral.rank
     blended, pool = tuner.blend(parameters), tuner.pool
