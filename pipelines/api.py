@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines import loopback
 from pipelines.errors import ApiError
 from pipelines.stacks import require_tenant
 from pipelines.stacks.changes import outputs
@@ -64,7 +65,7 @@ def _urls(stage: Stage, known: dict[str, str]) -> tuple[str, str]:
     return known["ApiEndpoint"], f"{domain}/oauth2/token"
 
 
-def token(found: Access, *, open_url: Callable[..., Any] = urllib.request.urlopen) -> str:
+def token(found: Access, *, open_url: Callable[..., Any] = loopback.open_url) -> str:
     """An access token, good for an hour; `open_url` is as urllib's. Raises `ApiError`."""
     pair = f"{found.client_id}:{found.client_secret}".encode()
     request = urllib.request.Request(

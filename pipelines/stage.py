@@ -182,13 +182,13 @@ class Stage:
 
     def client(self, service: str) -> Any:
         """A boto3 client of this stage; retries are boto3's standard mode."""
-        return self.session.client(
-            service,
-            endpoint_url=self.endpoint_url,
-            config=Config(retries={"mode": "standard", "max_attempts": 4}, inject_host_prefix=False)
-            if self.is_local
-            else Config(retries={"mode": "standard", "max_attempts": 4}),
-        )
+        return self.session.client(service, endpoint_url=self.endpoint_url, config=self._config)
+
+    @property
+    def _config(self) -> Config:
+        config = Config(retries={"mode": "standard", "max_attempts": 4})
+        local = Config(inject_host_prefix=False, proxies={})  # this machine is asked directly
+        return config.merge(local) if self.is_local else config
 
 
 def open_stage(

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import psutil
 
+from pipelines import loopback
 from pipelines.errors import StageError
 
 FOLDER = ".nextbest"
@@ -108,6 +109,7 @@ def reset(root: Path) -> None:
 def environment(root: Path) -> dict[str, str]:
     """What boto3 and the SageMaker SDK need to reach the stage of `root`, telemetry off."""
     return {
+        **loopback.exceptions(os.environ),
         "AWS_ENDPOINT_URL": up(root).endpoint_url,
         "AWS_ACCESS_KEY_ID": ACCOUNT,
         "AWS_SECRET_ACCESS_KEY": "local",
@@ -159,8 +161,9 @@ def _servers(folder: Path) -> list[psutil.Process]:
 
 
 def _answers(port: int) -> bool:
+    health = urllib.request.Request(f"http://{HOST}:{port}/_ministack/health")
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}/_ministack/health", timeout=5) as reply:
+        with loopback.open_url(health, timeout=5) as reply:
             return bool(reply.status == 200)
     except (OSError, urllib.error.URLError):
         return False
@@ -219,7 +222,7 @@ def server_environment(folder: Path, port: int) -> dict[str, str]:
     """The server's environment: loopback only, state under `folder`, none of the user's AWS."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "PYTHONPATH"))}
     return {
-        **kept,
+        **loopback.without_proxies(kept),
         "BIND_HOST": HOST,
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",
