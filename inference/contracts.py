@@ -19,6 +19,7 @@ from inference.errors import BadRequestError
 MAX_HISTORY = 1000
 DEFAULT_LIMIT = 10
 DEFAULT_EVENT = "purchase"
+NEWER_THAN_DAYS = 30.0
 Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 FilterValue = str | int | float | bool
@@ -77,12 +78,12 @@ class Diversity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Exploration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Each slot is, with probability `share`, drawn evenly from the best `pool` new products.
 
-    New is what passes `where`; without it, what has been available for `newer_than_days` at most.
+    New is either what passes `where` or what became available within `newer_than_days` (30).
     """
 
     share: Share
     where: Filters = {}
-    newer_than_days: Annotated[float, Meta(gt=0)] = 30.0
+    newer_than_days: Annotated[float, Meta(gt=0)] | None = None
     pool: Annotated[int, Meta(ge=1, le=1000)] = 50
 
 
@@ -205,6 +206,7 @@ _SUITS: dict[str, tuple[Decision, ...]] = {
     "products": ("rank",),
     "context_product": ("next-best-product",),
     "context_products": ("next-best-product",),
+    "event_weights": ("next-best-product", "rank"),
     "buy_again": ("next-best-product",),
     "fallback": ("next-best-product",),
 }
@@ -230,6 +232,8 @@ def checked(request: ProductRequest) -> ProductRequest:
         raise BadRequestError("contradicts the exclusion of what was bought", path="$.buy_again")
     if request.diversity is not None:
         _check_diversity(request.diversity)
+    if request.explore is not None:
+        _check_exploration(request.explore)
     _check_numbers(request)
     return request
 
@@ -254,6 +258,14 @@ def _check_diversity(diversity: Diversity) -> None:
         raise BadRequestError("needs at_most or weight", path="$.diversity")
     if diversity.at_most is not None and diversity.attribute is None:
         raise BadRequestError("at_most needs an attribute to count by", path="$.diversity")
+
+
+def _check_exploration(explore: Exploration) -> None:
+    if explore.where and explore.newer_than_days is not None:
+        raise BadRequestError(
+            "where says already which products are new; leave one of the two out",
+            path="$.explore.newer_than_days",
+        )
 
 
 def error_answer(error: BadRequestError) -> dict[str, Any]:

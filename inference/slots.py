@@ -23,7 +23,13 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace as changed
 
-from inference.contracts import DEFAULT_LIMIT, Diversity, Exploration, ProductRequest
+from inference.contracts import (
+    DEFAULT_LIMIT,
+    NEWER_THAN_DAYS,
+    Diversity,
+    Exploration,
+    ProductRequest,
+)
 from inference.diversity import TradeOff, groups_of
 from inference.errors import BadRequestError
 from inference.filters import Attributes, Test, all_of
@@ -303,6 +309,7 @@ def _new_products(
 
 
 def _newer_than(explore: Exploration, question: Question, attributes: Attributes) -> Test:
-    start = question.clock - explore.newer_than_days * SECONDS_PER_DAY
+    days = NEWER_THAN_DAYS if explore.newer_than_days is None else explore.newer_than_days
+    start = question.clock - days * SECONDS_PER_DAY
     column = attributes.array("available_from")
     return lambda items: column.take(items) >= start

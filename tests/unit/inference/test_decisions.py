@@ -137,6 +137,15 @@ def test_what_is_not_available_is_not_shown_unless_asked_for() -> None:
         ({"decision": "rank", "products": ["p01"], "context_product": "p02"}, "$.context_product"),
         ({"decision": "similar", "product": "p01", "fallback": "none"}, "$.fallback"),
         ({"decision": "trending", "buy_again": True}, "$.buy_again"),
+        ({"decision": "trending", "event_weights": {"view": 0.1}}, "$.event_weights"),
+        (
+            {"decision": "similar", "product": "p01", "event_weights": {"view": 0.1}},
+            "$.event_weights",
+        ),
+        (
+            {"explore": {"share": 0.5, "where": {"brand": "ash"}, "newer_than_days": 30}},
+            "$.explore.newer_than_days",
+        ),
         ({"buy_again": True, "exclude_purchased": True}, "$.buy_again"),
         ({"diversity": {}}, "$.diversity"),
         ({"diversity": {"at_most": 2}}, "$.diversity"),
@@ -154,6 +163,15 @@ def test_fields_that_do_not_belong_are_refused_with_their_path(
     with pytest.raises(BadRequestError) as caught:
         ask(**fields)
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize("decision", [{"decision": "trending"}, {"decision": "similar"}])
+def test_what_was_bought_is_left_out_of_every_decision(decision: dict[str, Any]) -> None:
+    fields = {**decision, **({"product": "p07"} if decision["decision"] == "similar" else {})}
+    first = ids(ask(**fields))[0]
+    assert ids(ask(history=[first], **fields))[0] == first
+    for rule in ({"repeat_after_days": 30}, {"exclude_purchased": True}, {"exclude_seen": True}):
+        assert first not in ids(ask(history=[first], **fields, **rule))
 
 
 def factor_part(shop: Shop, history: list[int], alpha: float) -> np.ndarray:

@@ -182,6 +182,12 @@ def test_the_propensity_of_a_later_slot_is_its_frequency_given_those_above() -> 
             assert abs(count / total - propensity) <= 5 * error + 1e-12
 
 
+def test_new_is_of_the_last_thirty_days_unless_told_otherwise() -> None:
+    fields = {"share": 1.0, "pool": 40}
+    assert ask(limit=8, explore=fields) == ask(limit=8, explore={**fields, "newer_than_days": 30})
+    assert ask(limit=8, explore=fields) != ask(limit=8, explore={**fields, "newer_than_days": 3})
+
+
 def test_the_same_decision_id_draws_the_same_and_can_be_derived_again() -> None:
     assert ask(limit=8, explore=NEW) == ask(limit=8, explore=NEW)
     drawn = [draw("d", slot) for slot in range(1000)]
