@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 
 import msgspec
 import numpy as np
@@ -87,7 +88,8 @@ def read_question(
     tests = _tests(request, catalogue.attributes, now)
     repeats = _repeats(request, history, sources, parameters)
     personal = len(sources.items) > 0 or len(repeats[0]) > 0
-    named = [*history.unknown, *_unknown([*subjects, *request.products], catalogue)]
+    lists = request.products, request.include_products or (), request.exclude_products
+    named = [*history.unknown, *_unknown(chain(subjects, *lists), catalogue)]
     return Question(
         sources=sources,
         repeats=repeats,

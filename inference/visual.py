@@ -81,11 +81,12 @@ class Visual:
     def similar(self, request: SimilarRequest, *, now: datetime) -> Similar:
         """The nearest products. Raises `BadRequestError` for an unusable picture or filter."""
         allowed = self._allowed(request, request.now or now)
-        if request.product is not None and request.product not in self.code_of:
-            return Similar([], {}, [request.product], f"{request.product!r} has no picture here")
+        named = [*([request.product] if request.product else []), *request.exclude_products]
+        unknown = list(dict.fromkeys(name for name in named if name not in self.code_of))
+        if request.product in unknown:
+            return Similar([], {}, unknown, f"{request.product!r} has no picture here")
         question, labels = self._question(request)
-        banned = [*request.exclude_products, *([request.product] if request.product else [])]
-        without = [self.code_of[name] for name in banned if name in self.code_of]
+        without = [self.code_of[name] for name in named if name in self.code_of]
         items, cosines = self.nearest.find(
             question, request.limit, allowed=allowed, without=without
         )
@@ -93,7 +94,7 @@ class Visual:
             SimilarProduct(self.product_ids[code], cosine, self.titles[code])
             for code, cosine in zip(items.tolist(), cosines.tolist(), strict=True)
         ]
-        return Similar(products, labels, [], None if products else _why_empty(request))
+        return Similar(products, labels, unknown, None if products else _why_empty(request))
 
     def _question(self, request: SimilarRequest) -> tuple[np.ndarray, dict[str, dict[str, float]]]:
         if request.product is not None:

@@ -68,6 +68,17 @@ def test_ranking_keeps_the_list_and_orders_it_by_the_same_scores() -> None:
     assert len(ids(ask(decision="rank", products=IDS[:30], limit=4))) == 4
 
 
+def test_every_list_of_a_request_tells_what_the_model_does_not_know() -> None:
+    answer = ask(
+        history=["a"],
+        context_product="b",
+        context_products=["c", "p01"],
+        include_products=["d", "p02", "a"],
+        exclude_products=["e", "p03"],
+    )
+    assert answer.unknown_products == ["a", "b", "c", "d", "e"]
+
+
 def test_ranking_leaves_out_only_what_the_request_excludes() -> None:
     shop = shop_model.shop(11, exclude_seen=True)
     assert set(ids(ask(shop, decision="rank", products=HISTORY, history=HISTORY))) == set(HISTORY)

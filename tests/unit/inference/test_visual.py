@@ -98,6 +98,8 @@ def test_an_unknown_product_is_named(visual: Visual) -> None:
     found = visual.similar(decode_similar_request({"product": "mauve"}), now=NOW)
     assert (found.products, found.unknown_products) == ([], ["mauve"])
     assert "mauve" in str(found.empty_reason)
+    asked = decode_similar_request({"product": "red", "exclude_products": ["mauve", "rose"]})
+    assert visual.similar(asked, now=NOW).unknown_products == ["mauve"]
 
 
 def bomb() -> bytes:
