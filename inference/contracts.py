@@ -157,8 +157,9 @@ class Recommendation(msgspec.Struct, frozen=True):
 
 
 class ProductResponse(msgspec.Struct, frozen=True):
-    """What the caller gets. `logged`: whether the decision is on its way to the archive; false
-    where it waits in the function to be sent, null where it is not to be, as a replay."""
+    """What the caller gets. `history_from`: where the history was found, null where there was none.
+    `logged`: whether the decision is on its way to the archive; false where it waits in the
+    function to be sent, null where it is not to be, as a replay."""
 
     decision_id: str
     decision: str
@@ -169,6 +170,7 @@ class ProductResponse(msgspec.Struct, frozen=True):
     unknown_products: list[str]
     fallback: str | None
     empty_reason: str | None
+    history_from: Literal["request", "profile"] | None = None
     degraded: bool = False
     logged: bool | None = None
 

@@ -12,7 +12,7 @@ import os
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -52,7 +52,8 @@ class Service:
     def answer(self, payload: Any, *, now: datetime, decision_id: str) -> dict[str, Any]:
         """The answer to a request, good or bad."""
         try:
-            request, degraded = self._informed(decode_request(payload))
+            asked = decode_request(payload)
+            request, degraded = self._informed(asked)
             recommender, stale = self._current(request)
             drawn = request.decision_id or decision_id
             found = recommender.recommend(request, now=now, decision_id=drawn)
@@ -68,6 +69,7 @@ class Service:
             unknown_products=found.unknown_products,
             fallback=found.fallback,
             empty_reason=found.empty_reason,
+            history_from=_history_from(asked, request),
             degraded=degraded or stale,
         )
         if self.decision_log is not None and request.now is None:
@@ -93,6 +95,14 @@ class Service:
             return request, True
         history = [HistoryEvent(seen.product_id, seen.event, seen.at) for seen in known]
         return msgspec.structs.replace(request, history=history), False
+
+
+def _history_from(
+    asked: ProductRequest, informed: ProductRequest
+) -> Literal["request", "profile"] | None:
+    if asked.history:
+        return "request"
+    return "profile" if informed.history else None
 
 
 @functools.cache

@@ -192,23 +192,24 @@ def _ask(
     as_json: bool,
 ) -> None:
     more = {} if request is None else requests.from_json(request)
-    answer = decide(open_stage(stage), tenant, requests.given(fields) | more)
+    asked = requests.given(fields) | more
+    answer = decide(open_stage(stage), tenant, asked)
     if as_json:
         print_json(answer)
     else:
-        _print(answer)
+        _print(answer, customer=None if "now" in asked else asked.get("customer_id"))
     if "error" in answer:
         raise typer.Exit(2)
 
 
-def _print(answer: dict[str, Any]) -> None:
+def _print(answer: dict[str, Any], *, customer: str | None = None) -> None:
     if "error" in answer:
         error = answer["error"]
         said = f"{error['code']} at {error['path']}: {error['message']}"
         errors.print(said, style="red", markup=False)
         return
     console.print(render_products(answer), markup=False)
-    for note in _notes(answer):
+    for note in _notes(answer, customer=customer):
         console.print(note, style="dim", markup=False)
 
 
@@ -244,8 +245,11 @@ def _reason(reason: dict[str, Any], titles: dict[str, str | None]) -> str:
     return f"{label} {reason['contribution']:+.3f}"
 
 
-def _notes(answer: dict[str, Any]) -> list[str]:
+def _notes(answer: dict[str, Any], *, customer: str | None = None) -> list[str]:
     notes = [f"model version {answer['model_version']}, run {answer['run']}"]
+    could_be_known = customer is not None and not answer.get("degraded")
+    if could_be_known and answer.get("history_from", "a version without profiles") is None:
+        notes.append(f"no history: events fill the profile of {customer}, imports do not")
     if answer.get("unknown_products"):
         notes.append(f"unknown to the model: {', '.join(answer['unknown_products'])}")
     if answer.get("fallback"):

@@ -98,6 +98,15 @@ def test_notes_say_who_answered_and_what_was_odd() -> None:
     ]
 
 
+def test_a_customer_of_whom_nothing_is_known_is_told_of() -> None:
+    answer = {"model_version": "7", "run": "r", "products": [{}], "history_from": None}
+    said = "no history: events fill the profile of c-1, imports do not"
+    assert said in _notes(answer, customer="c-1")
+    assert said not in _notes(answer)
+    for other in ({"history_from": "profile"}, {"degraded": True}):
+        assert said not in _notes({**answer, **other}, customer="c-1")
+
+
 def test_of_two_bounds_the_tighter_holds() -> None:
     assert requests.filters(["price>=30", "price>=0", "price<=90", "price<=50"]) == {
         "price": {"min": 30, "max": 50}

@@ -189,6 +189,16 @@ def test_a_view_changes_the_customers_next_answer() -> None:
     assert after != before
 
 
+def test_an_answer_says_where_the_history_was_found() -> None:
+    """Regression: a customer who was only imported got the trend, and nothing said why."""
+    table = Table()
+    assert ask(table, customer_id="c-1")["history_from"] is None
+    record(table, view("dates"))
+    assert ask(table, customer_id="c-1")["history_from"] == "profile"
+    assert ask(table, customer_id="c-1", history=["eggs"])["history_from"] == "request"
+    assert ask(table, customer_id="c-1", now=NOW.isoformat())["history_from"] is None
+
+
 def test_a_reward_cools_its_action_down() -> None:
     actions = [{"action": "banner", "cooldown_days": 1}, {"action": "none"}]
     policy = small_policy.policy(actions=actions, coefficients=small_policy.COEFFICIENTS[1:])
