@@ -1,7 +1,7 @@
 """Requests and answers of every decision, as msgspec structs. Runs in a Lambda.
 
 A request is strict: an unknown field, a wrong type or a value out of bounds is a
-`BadRequestError` that names the field's path. `schemas()` gives the JSON Schema of all of them.
+`BadRequestError` that names the field's path.
 """
 
 from __future__ import annotations
@@ -274,9 +274,3 @@ def error_answer(error: BadRequestError) -> dict[str, Any]:
     """What the caller of a bad request gets."""
     detail = {"status": 400, "code": "BadRequestError", "path": error.path, "message": str(error)}
     return {"error": detail}
-
-
-def schemas() -> dict[str, Any]:
-    """JSON Schema of requests and answers, by name."""
-    _, components = msgspec.json.schema_components((ProductRequest, ProductResponse))
-    return components

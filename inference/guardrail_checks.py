@@ -26,7 +26,6 @@ from inference.guardrail_rules import (
 from inference.profiles import Profile
 from inference.quiet_hours import QuietWindow, minute_of
 
-RULES = ("consent", "eligibility", "validity", "quiet_hours", "frequency_cap", "cooldown")
 _UNAVAILABLE = "not known: the profile store did not answer"
 _PERIODS = {name: timedelta(seconds=seconds) for name, seconds in PERIOD_SECONDS.items()}
 _PERIOD_NAMES = {"hour": "hour", "day": "24 hours", "week": "7 days"}
@@ -109,7 +108,7 @@ class SharedChecks:
 def checks_of(
     spec: ActionSpec, rules: GuardrailRules, shared: SharedChecks
 ) -> list[tuple[str, Check]]:
-    """The checks an action needs, in the order of `RULES`; none for `none`."""
+    """The checks an action needs, each with its rule's name; none for `none`."""
     if spec.action == NONE:
         return []
     checks: list[tuple[str, Check]] = []

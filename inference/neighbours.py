@@ -24,7 +24,6 @@ from inference.history import Sources
 from inference.quantised import quantised
 
 VALUE_SETS = ("recent", "lasting")
-Csr = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def neighbour_arrays(
@@ -60,20 +59,6 @@ def neighbour_arrays(
             dense[rows, columns] = values
             arrays[name], arrays[f"{name}_scale"] = quantised(dense, dtype=dtype)
     return arrays
-
-
-def csr_arrays(arrays: Mapping[str, np.ndarray], name: str = "recent") -> Csr:
-    """The inverse of `neighbour_arrays`: (`indptr`, `indices`, values) of one value set,
-    the values in float64 exactly as they are served.
-
-    Entries whose value was stored as 0 are not listed.
-    """
-    codes = np.asarray(arrays[name])
-    rows, columns = np.nonzero(codes)
-    values = codes[rows, columns] * np.asarray(arrays[f"{name}_scale"], dtype=np.float64)[rows]
-    counts = np.bincount(rows, minlength=len(codes))
-    indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-    return indptr, np.asarray(arrays["neighbours"])[rows, columns], values
 
 
 class Neighbours(msgspec.Struct, frozen=True):

@@ -70,9 +70,3 @@ _decoder = msgspec.json.Decoder(NudgeRequest)
 def decode_nudge_request(request: Any) -> NudgeRequest:
     """A request from JSON bytes, text or plain values. Raises `BadRequestError`."""
     return decode(request, _decoder)
-
-
-def nudge_schemas() -> dict[str, Any]:
-    """JSON Schema of request and answer, by name."""
-    _, components = msgspec.json.schema_components((NudgeRequest, NudgeResponse))
-    return components

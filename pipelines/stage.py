@@ -117,11 +117,6 @@ class Stage:
     def function(self, tenant: str, decision: str) -> str:
         return f"{self.prefix}-{check_tenant(tenant)}-{decision}"
 
-    @property
-    def verify_function(self) -> str:
-        """The Lambda that runs golden requests against a version before it goes live."""
-        return f"{self.prefix}-verify-release"
-
     def machine(self, name: str) -> str:
         """`train-recommender`, `release-model`, `retrain` …"""
         return f"{self.prefix}-{name}"

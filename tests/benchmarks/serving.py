@@ -31,9 +31,10 @@ from inference import artifact
 from inference.contracts import decode_request
 from inference.factors import factor_arrays
 from inference.handlers.next_best_product import Service
-from inference.neighbours import csr_arrays, neighbour_arrays
+from inference.neighbours import neighbour_arrays
 from inference.recommender import KIND, Recommender
 from tests.benchmarks.rows import Row, peak_mb, write_rows
+from tests.unit.inference.stored_neighbours import csr_arrays
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 TOP = 20

@@ -45,16 +45,3 @@ def _of_one(
     best = ideal[min(len(ideal), relevant) - 1]
     first = hits.index(True) + 1 if True in hits else 0
     return sum(hits) / relevant, gained / best, float(first > 0), 1.0 / first if first else 0.0
-
-
-def ndcg_matrix(top: np.ndarray, relevant: np.ndarray, counts: np.ndarray) -> float:
-    """Mean NDCG of many customers at once.
-
-    `top` (customers, k) item codes; `relevant` (customers, items) bool; `counts` (customers,)
-    numbers of relevant items.
-    """
-    k = top.shape[1]
-    discounts = 1.0 / np.log2(np.arange(2, k + 2))
-    hits = np.take_along_axis(relevant, top, axis=1)
-    best = np.cumsum(discounts)[np.minimum(k, counts) - 1]
-    return float(np.mean((hits * discounts).sum(axis=1) / best))

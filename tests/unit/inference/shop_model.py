@@ -13,8 +13,9 @@ import numpy as np
 
 from inference.artifact import Artifact
 from inference.factors import factor_arrays
-from inference.neighbours import csr_arrays, neighbour_arrays
+from inference.neighbours import neighbour_arrays
 from inference.recommender import KIND, Recommender
+from tests.unit.inference.stored_neighbours import csr_arrays
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 COUNT = 40

@@ -10,8 +10,9 @@ from hypothesis.extra import numpy as hnp
 
 from inference.errors import ArtifactError
 from inference.history import Sources
-from inference.neighbours import Neighbours, csr_arrays, neighbour_arrays
+from inference.neighbours import Neighbours, neighbour_arrays
 from inference.quantised import quantised
+from tests.unit.inference.stored_neighbours import csr_arrays
 
 N = 7
 MATRICES = hnp.arrays(

@@ -19,7 +19,7 @@ from inference.apprentice import Apprentice, Comparison, ComparisonFailure
 from inference.decision_memory import DecisionMemory
 from inference.errors import BadRequestError
 from inference.nudge import Nudge
-from inference.nudge_contracts import NudgeResponse, decode_nudge_request, nudge_schemas
+from inference.nudge_contracts import NudgeResponse, decode_nudge_request
 from inference.nudge_service import NudgeService, print_line
 from inference.policy import draw
 from inference.profiles import Change, InMemoryProfiles, Profile, ProfileStoreError, Stored
@@ -432,7 +432,3 @@ def test_a_comparison_is_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -
     line = capsys.readouterr().out
     assert json.loads(line)["event"] == "apprentice"
     assert "web" not in line
-
-
-def test_the_schemas_name_requests_and_answers() -> None:
-    assert {"NudgeRequest", "NudgeResponse", "Profile"} <= set(nudge_schemas())

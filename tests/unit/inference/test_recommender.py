@@ -15,8 +15,9 @@ from inference.errors import BadRequestError, GoldenMismatchError
 from inference.handlers.gateway import body_of
 from inference.handlers.next_best_product import Service
 from inference.handlers.verify_release import verify
-from inference.neighbours import csr_arrays, neighbour_arrays
+from inference.neighbours import neighbour_arrays
 from inference.recommender import Recommender
+from tests.unit.inference.stored_neighbours import csr_arrays
 
 N = 12
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
