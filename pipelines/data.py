@@ -55,8 +55,10 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class ImportedDataset:
-    """Where a data set is. `unchanged` says that the newest one holds the same already."""
+    """Where a data set is, and which kind of model learns from it. `unchanged` says that the newest
+    one holds the same already."""
 
+    kind: str
     dataset_id: str
     uri: str
     profile: dict[str, Any]
@@ -111,7 +113,7 @@ def _read(
         raise DataQualityError(
             f"format {format!r} is unknown; expected one of {', '.join(FORMATS)}"
         )
-    seen = _pictures_in(path) if format == "auto" else format if format in PICTURES else None
+    seen = pictures_in(path) if format == "auto" else format if format in PICTURES else None
     if seen is not None:
         return pictures.read(path, seen)
     if path.is_dir():
@@ -126,8 +128,8 @@ def _read(
     return canonical.read_file(path, mapping, progress=progress)
 
 
-def _pictures_in(path: Path) -> str | None:
-    """Whether a file or a folder without canonical tables or a publisher's file is of pictures."""
+def pictures_in(path: Path) -> str | None:
+    """The format of pictures alone: none where there are tables of ours or a publisher's file."""
     if path.is_dir() and (canonical.holds_tables(path) or _published_in(path) is not None):
         return None
     return pictures.detect(path)
@@ -212,9 +214,8 @@ def _upload(
     s3 = stage.client("s3")
     latest = newest_dataset(stage, tenant, kind=kind)
     if latest is not None and latest["dataset_id"].endswith(f"-{digest}"):
-        return ImportedDataset(
-            latest["dataset_id"], stage.uri(latest["prefix"]), profile, unchanged=True
-        )
+        uri = stage.uri(latest["prefix"])
+        return ImportedDataset(kind, latest["dataset_id"], uri, profile, unchanged=True)
     dataset_id = f"{now:%Y%m%dt%H%M%S}-{digest}"
     prefix = f"{stage.datasets_prefix(tenant)}/{dataset_id}"
     for number, file in enumerate(files):
@@ -227,7 +228,7 @@ def _upload(
         Body=json.dumps(pointer).encode(),
         ContentType="application/json",
     )
-    return ImportedDataset(dataset_id, stage.uri(prefix), profile, unchanged=False)
+    return ImportedDataset(kind, dataset_id, stage.uri(prefix), profile, unchanged=False)
 
 
 def _digest(files: list[Path]) -> str:

@@ -21,7 +21,9 @@ def demo(
     context: typer.Context,
     data: Annotated[
         Path | None,
-        typer.Option(help="Your interactions instead of the simulated shop's.", exists=True),
+        typer.Option(
+            help="Yours instead of the simulated shop: interactions, nudges, pictures.", exists=True
+        ),
     ] = None,
     tenant: Annotated[str, typer.Option("--tenant", "-t", help="Whose.")] = "demo",
 ) -> None:
@@ -39,9 +41,7 @@ def loop(
     weeks: Annotated[int, typer.Option(min=1, max=52, help="How many cycles.")] = 5,
     customers: Annotated[int, typer.Option(min=300, max=50_000, help="A week.")] = 1500,
     seed: Annotated[int, typer.Option(min=0, help="Of customers and their reactions.")] = 0,
-    picture: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path(
-        ".nextbest/loop.png"
-    ),
+    picture: Annotated[Path, typer.Option(help="Where the picture goes.")] = PICTURE,
 ) -> None:
     """Weeks of decisions, reactions and retraining, beside what the simulator knows to be true."""
     from pipelines.demo.loop_tour import tour_loop

@@ -12,25 +12,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from pipelines import data, stacks
-from pipelines.commands.decide import render_products
-from pipelines.commands.runs import last_line, render_metrics
+from pipelines.demo import one_kind
 from pipelines.demo.first_day import tour_first_day
 from pipelines.demo.nudge_tour import tour_nudges
-from pipelines.demo.picture_tour import tour_pictures
-from pipelines.demo.shop import Shop, write_shop
-from pipelines.errors import RunError
+from pipelines.demo.picture_tour import can_see, tour_pictures
+from pipelines.demo.shop import write_shop
+from pipelines.releases import DECISION_OF
 from pipelines.runs import RunView
-from pipelines.stage import Stage
+from pipelines.stage import IMAGE_MODEL, NUDGE_POLICY, RECOMMENDER, Stage
 from pipelines.workspace import Run, Workspace
 
-T = TypeVar("T")
+_ASK = {
+    RECOMMENDER: "--limit 5",
+    NUDGE_POLICY: "--customer you --consent email",
+    IMAGE_MODEL: "--product PRODUCT",
+}
 
 
 @dataclass
@@ -57,32 +59,63 @@ class Steps:
 
 
 def tour(
-    console: Console, open_stage: Callable[[], Stage], *, tenant: str, source: Path | None
+    console: Console,
+    open_stage: Callable[[], Stage],
+    *,
+    tenant: str,
+    source: Path | None,
+    can_learn_pictures: Callable[[], bool] = can_see,
 ) -> None:
     """Take the visitor through; `source` is their own file, or None for the simulated shop.
 
     Raises an error of the tree when any step falls short.
     """
+    if source is not None:
+        one_kind.check_source(source, can_learn_pictures=can_learn_pictures())
     steps = Steps(console)
     with steps.step("Start the cloud on this machine"):
         stage = open_stage()
         console.print(f"  {stage.endpoint_url}")
     with steps.step("Deploy nextbest to it (CloudFormation) and add a tenant"):
         _deploy(stage, tenant, console)
-    with steps.step(f"Import {source.name if source else 'a simulated shop'}"):
-        shop = _import(stage, tenant, source, console)
     workspace = Workspace(stage, tenant)
-    if shop is not None:
-        tour_pictures(workspace, shop, steps, console)
-    with steps.step("Train, evaluate, gate and release (Step Functions, SageMaker jobs)"):
-        run = _train(workspace, console)
+    runs = (
+        _tour_shop(workspace, steps, console)
+        if source is None
+        else _tour_own(workspace, source, steps, console)
+    )
+    kinds = [run.view.kind for run in runs] + ([NUDGE_POLICY] if source is None else [])
+    _sum_up(console, steps, runs, kinds, tenant=tenant)
+
+
+def _tour_shop(workspace: Workspace, steps: Steps, console: Console) -> list[Run]:
+    """The simulated shop: its truth is known, so answers are held against it."""
+    with steps.step("Import a simulated shop"), tempfile.TemporaryDirectory() as folder:
+        shop = write_shop(Path(folder))
+        _import(workspace, Path(folder), console)
+    tour_pictures(workspace, shop, steps, console)
+    run = _tour_kind(workspace, RECOMMENDER, steps, console)
+    with steps.step("Recommend a product that came in today"):
+        tour_first_day(workspace, shop, console)
+    tour_nudges(workspace, steps, console)
+    return [run]
+
+
+def _tour_own(workspace: Workspace, source: Path, steps: Steps, console: Console) -> list[Run]:
+    """The visitor's own data: a model of every kind there is something for."""
+    with steps.step(f"Import {source.name}"):
+        found = _import(workspace, source, console)
+        kinds = one_kind.learnable(found, console, can_learn_pictures=can_see())
+    return [_tour_kind(workspace, kind, steps, console) for kind in kinds]
+
+
+def _tour_kind(workspace: Workspace, kind: str, steps: Steps, console: Console) -> Run:
+    what = "" if kind == RECOMMENDER else f" the {kind}"
+    with steps.step(f"Train, evaluate, gate and release{what} (Step Functions, SageMaker jobs)"):
+        run = one_kind.train(workspace, kind, console)
     with steps.step("Ask the live Lambda for decisions"):
-        _decide(workspace, run.name, console)
-    if shop is not None:
-        with steps.step("Recommend a product that came in today"):
-            tour_first_day(workspace, shop, console)
-        tour_nudges(workspace, steps, console)
-    _sum_up(console, steps, run, tenant=tenant, with_nudges=source is None)
+        one_kind.ask(workspace, run, console)
+    return run
 
 
 def _deploy(stage: Stage, tenant: str, console: Console) -> None:
@@ -93,83 +126,35 @@ def _deploy(stage: Stage, tenant: str, console: Console) -> None:
     stacks.add_tenant(stage, tenant, progress=say)
 
 
-def _import(stage: Stage, tenant: str, source: Path | None, console: Console) -> Shop | None:
-    """Import the visitor's file, or the simulated shop, which is returned: its truth is known."""
-    with tempfile.TemporaryDirectory(prefix="nextbest-demo-") as folder:
-        path = source or Path(folder)
-        shop = write_shop(path) if source is None else None
-        with console.status("") as status:
-            imported = data.import_datasets(
-                stage,
-                path,
-                tenant=tenant,
-                progress=lambda what, share: status.update(f"[dim]{escape(what)}, {share:.0%}[/]"),
-            )[0]
-    console.print(f"  {imported.profile['rows']:,} interactions", style="dim")
-    return shop
-
-
-def _train(workspace: Workspace, console: Console) -> Run:
-    run = workspace.train("recommender")
-    console.print(f"  run {run.name}")
-    view = _follow(run, console)
-    if view.outcome == "refused":
-        for reason in view.reasons:
-            console.print(f"  {reason}")
-    if view.outcome not in ("released", "refused"):
-        why = f": {view.error}: {view.cause}" if view.error else ""
-        raise RunError(f"run {run.name} ended as {view.summary}{why}; nothing new is live")
-    console.print(render_metrics(run.metrics()))
-    return run
-
-
-def _follow(run: Run, console: Console) -> RunView:
-    """Wait for the end: a line a state, and below them what the job under way says."""
-    told = 0
+def _import(workspace: Workspace, path: Path, console: Console) -> list[str]:
+    """Import what is at `path`; the kinds of models that learn from it."""
     with console.status("") as status:
-        for view in run.watch():
-            for state in view.states[told:]:
-                console.print(f"  {state.entered_at:%H:%M:%S}  {state.name}", style="dim")
-            told = len(view.states)
-            status.update(f"[dim]{escape(last_line(run.stage, view) or run.name)}[/]")
-    return run.view
+        found = data.import_datasets(
+            workspace.stage,
+            path,
+            tenant=workspace.tenant,
+            progress=lambda what, share: status.update(f"[dim]{escape(what)}, {share:.0%}[/]"),
+        )
+    console.print(f"  {', '.join(one_kind.counted(one.profile) for one in found)}", style="dim")
+    return [one.kind for one in found]
 
 
-def _decide(workspace: Workspace, run: str, console: Console) -> None:
-    for title, request in _requests(workspace, run):
-        answer = workspace.decide(request)
-        if "error" in answer or not answer["products"]:
-            raise RunError(f"the live Lambda gave no products for {request}: {answer}")
-        console.print(f"  [bold]{title}[/]")
-        console.print(render_products(answer))
-
-
-def _requests(workspace: Workspace, run: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A customer of the golden requests, and one nobody knows yet."""
-    golden = Run(workspace.stage, run).golden()
-    known = next(case["request"] for case in golden if len(case["request"].get("history", [])) > 1)
-    yield "a customer with a history", {"history": known["history"][-5:], "limit": 5}
-    yield "somebody new", {"limit": 3}
-
-
-def _sum_up(console: Console, steps: Steps, run: Run, *, tenant: str, with_nudges: bool) -> None:
-    view: RunView = run.view
+def _sum_up(
+    console: Console, steps: Steps, runs: list[Run], kinds: list[str], *, tenant: str
+) -> None:
     console.print(steps.table())
-    jobs = ", ".join(
-        f"{job.name.removeprefix(view.name + '-')} {job.seconds:.1f} s" for job in view.jobs
-    )
-    console.print(f"inside the run's jobs: {jobs}", style="dim")
+    for run in runs:
+        view: RunView = run.view
+        jobs = ", ".join(
+            f"{job.name.removeprefix(view.name + '-')} {job.seconds:.1f} s" for job in view.jobs
+        )
+        console.print(f"inside the jobs of {run.name}: {jobs}", style="dim")
     console.print("\n[bold]Try next[/]")
     for line in (
-        f"nextbest runs show {run.name}",
-        f"nextbest decide next-best-product --tenant {tenant} --limit 5",
-        *(
-            [f"nextbest decide nudge --tenant {tenant} --customer you --consent email"]
-            if with_nudges
-            else []
-        ),
-        f"nextbest train recommender --tenant {tenant} --watch",
-        f"nextbest models list --tenant {tenant}",
+        *(f"nextbest runs show {run.name}" for run in runs),
+        *(f"nextbest decide {DECISION_OF[kind]} {_ASK[kind]} --tenant {tenant}" for kind in kinds),
+        f"nextbest train {kinds[0]} --tenant {tenant} --watch",
+        f"nextbest models list --kind {kinds[0]} --tenant {tenant}",
         "nextbest data import YOUR.csv --tenant YOU --map customer_id=… --map product_id=…",
         "nextbest local down",
     ):
