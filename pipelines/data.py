@@ -103,7 +103,9 @@ def _built(raw: Raw, *, now: datetime) -> Iterator[AnyDataset]:
     if "nudges" in raw.tables:
         yield build_nudge_dataset(raw.tables, now=now, guardrails=raw.guardrails, notes=raw.notes)
     if raw.pictures is not None or raw.pixels is not None:
-        yield build_image_dataset(raw.tables["products"], pictures=raw.pictures, pixels=raw.pixels)
+        yield build_image_dataset(
+            raw.tables["products"], pictures=raw.pictures, pixels=raw.pixels, notes=raw.notes
+        )
 
 
 def _read(

@@ -1,7 +1,8 @@
 """Pictures as they are published: a folder or tar by class, and IDX files as Fashion-MNIST's.
 
-By class: `<class>/<file>` or `<split>/<class>/<file>`; a product's id is its file's path without
-suffix. IDX: `<split>-images-idx3-ubyte` and `<split>-labels-idx1-ubyte`, plain or gz.
+By class: `<class>/<file>` or `<split>/<class>/<file>`, perhaps all in a folder of their own; a
+product's id is its file's path without suffix. IDX: `<split>-images-idx3-ubyte` and
+`<split>-labels-idx1-ubyte`, plain or gz.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import numpy as np
 import pandas as pd
 
 from pipelines.adapters.raw import Raw
+from training.columns import refuse
 from training.errors import DataQualityError
 from training.image.pictures import FolderPictures, Pictures, TarPictures, read_idx
 from training.image.tables import SPLITS
 
 FOLDER, IDX = "image-folder", "idx"
 _IMAGES, _LABELS = "-images-idx3-ubyte", "-labels-idx1-ubyte"
+_NO_SPLIT = f"in no folder named {', '.join(SPLITS)}, as most are; move them there or away"
 _SPLIT_OF = {"t10k": "test", "val": "validation", "valid": "validation"}
 
 
@@ -47,7 +50,6 @@ def _read_by_class(path: Path) -> Raw:
             f"{path.name}: expected pictures as <class>/<file> or <split>/<class>/<file>"
             + (f"; found {names[0]!r}" if names else "; found none")
         )
-    splits = [_split(part[0]) if len(part) > 2 else None for part in parts]
     frame = pd.DataFrame(
         {
             "product_id": [name.rpartition(".")[0] for name in names],
@@ -55,9 +57,24 @@ def _read_by_class(path: Path) -> Raw:
             "category": [part[-2] for part in parts],
         }
     )
-    if all(splits):
-        frame["split"] = splits
-    return Raw(tables={"products": frame}, pictures=pictures)
+    splits, notes = _splits(frame, parts)
+    return Raw(tables={"products": frame.assign(**splits)}, pictures=pictures, notes=notes)
+
+
+def _splits(
+    frame: pd.DataFrame, parts: list[list[str]]
+) -> tuple[dict[str, list[str | None]], tuple[str, ...]]:
+    """The column `split` where folders above the classes are named so and hold most pictures, all
+    of which must be in one: a picture of no split would be trained on. Else a note, if any are."""
+    found = [next(filter(None, map(_split, part[:-2])), None) for part in parts]
+    outside = pd.Series([split is None for split in found])
+    if outside.all():
+        return {}, ()
+    if outside.mean() < 0.5:
+        refuse(frame, outside, table="products", column="image", rule=_NO_SPLIT)
+        return {"split": found}, ()
+    count = int((~outside).sum())
+    return {}, (f"no split: only {count:,} of {len(parts):,} pictures are in a folder of one",)
 
 
 def _split(name: str) -> str | None:

@@ -64,6 +64,35 @@ def test_a_tar_by_split_and_class_is_the_same_with_a_split(tmp_path):
     pd.testing.assert_frame_equal(found.products, folder_found.products)
 
 
+def test_a_tar_with_a_folder_around_the_splits_has_them_too(tmp_path):
+    """Regression: the folder was taken for the split, and test was trained on."""
+    folder = by_class(tmp_path / "shop", splits=("train", "test"))
+    with tarfile.open(tmp_path / "images.tar", "w") as tar:
+        tar.add(folder, "shop")
+    assert the_one(tmp_path / "images.tar").profile["split"] == {"train": 60, "test": 60}
+    assert the_one(tmp_path).profile["split"] == {"train": 60, "test": 60}
+
+
+@pytest.mark.parametrize("stray", ["preview/hat/1.png", "sheet/1.png"])
+def test_pictures_beside_the_splits_are_refused(tmp_path, stray):
+    """Regression: one such file, and a set with a test split had none."""
+    folder = by_class(tmp_path / "shop", splits=("train", "test"))
+    path = folder / stray
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"a picture")
+    with pytest.raises(DataQualityError, match=f"in no folder named train.*1 of 121 .*{stray}"):
+        the_one(folder)
+
+
+def test_a_few_folders_named_as_splits_are_classes_and_are_told_of(tmp_path):
+    folder = by_class(tmp_path / "shop")
+    (folder / "test" / "hat").mkdir(parents=True)
+    (folder / "test" / "hat" / "1.png").write_bytes(b"a picture")
+    found = the_one(folder)
+    assert "split" not in found.products.columns
+    assert found.profile["notes"] == ["no split: only 1 of 61 pictures are in a folder of one"]
+
+
 def test_an_idx_set_is_read_as_published(tmp_path):
     train = idx(tmp_path / "set", "train", 60)
     test = idx(tmp_path / "set", "t10k", 30)
