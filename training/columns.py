@@ -18,9 +18,11 @@ FUTURE_TOLERANCE = timedelta(days=1)
 _EXAMPLES = 3
 _EXACT_FLOAT = 2.0**53  # above it not every whole number has a float of its own
 _MAP_IT = "If one of them is it, say --map {column}={theirs}"
-_NO_TIME = "not a time; expected ISO 8601 or epoch seconds"
+_NO_TIME = "not a time; expected ISO 8601, or epoch seconds or milliseconds, one of them throughout"
 _EARLIEST = pd.Timestamp(0, tz="UTC")
 _FIRST_EPOCH = 1e8  # seconds: 1973; a smaller number is a date like 20240101
+_FIRST_EPOCH_MS = 1e11  # the same moment
+_LAST_EPOCH = 253_402_300_799  # seconds: the end of the year 9999
 
 
 def require_columns(
@@ -118,8 +120,11 @@ def _parsed_times(values: pd.Series) -> pd.Series:
     """UTC times, NaT where there is none to be read. All of a column are of one kind."""
     numbers = pd.to_numeric(values, errors="coerce") if not _is_time(values) else None
     if numbers is not None and numbers.notna().all() and numbers.median() >= _FIRST_EPOCH:
-        unit = "ms" if numbers.median() > 1e11 else "s"
-        return pd.to_datetime(numbers, unit=unit, utc=True, errors="coerce")
+        is_ms = numbers.median() > _FIRST_EPOCH_MS
+        seconds = numbers.between(_FIRST_EPOCH, _FIRST_EPOCH_MS)  # 0 is a time of either
+        alien = seconds if is_ms else numbers > _LAST_EPOCH
+        unit = "ms" if is_ms else "s"
+        return pd.to_datetime(numbers.mask(alien), unit=unit, utc=True, errors="coerce")
     dates = values.astype(str) if numbers is not None else values  # 20240101 is a date
     return pd.to_datetime(dates, utc=True, errors="coerce", format="ISO8601")
 

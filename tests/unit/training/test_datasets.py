@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from training.columns import ids, numbers, times
+from training.columns import ids, numbers, optional_times, times
 from training.datasets import build_dataset, read_dataset
 from training.errors import DataQualityError, NotEnoughDataError
 from training.table_files import read_table
@@ -216,3 +216,27 @@ def test_a_canonical_folder_reads_back(tmp_path: Path) -> None:
 def test_a_folder_without_interactions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataQualityError, match="no interactions table"):
         read_dataset(tmp_path)
+
+
+SECONDS = [1_735_689_600 + 60 * n for n in range(9)]  # from 2025-01-01
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+@pytest.mark.parametrize(("most", "one"), [(1000, 1), (1, 1000)])
+def test_seconds_among_milliseconds_are_refused(most: int, one: int, as_text: bool) -> None:
+    """Regression: the seconds became times of 1970-01-21."""
+    values = pd.Series([n * most for n in SECONDS])
+    values[3] = SECONDS[3] * one
+    frame = pd.DataFrame({"timestamp": values.astype(str) if as_text else values})
+    with pytest.raises(DataQualityError, match=f"not a time.*1 of 9.*row 4: .*{values[3]}"):
+        times(frame, "timestamp", table="interactions", now=NOW)
+    with pytest.raises(DataQualityError, match=r"not a time.*1 of 9"):
+        optional_times(frame, "timestamp", table="products")
+
+
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_never_and_always_are_epochs_of_either_unit(unit: int) -> None:
+    """0, and the end of the year 9999, as shops write them for an offer without bounds."""
+    frame = pd.DataFrame({"until": [n * unit for n in (0, *SECONDS, 253_402_300_799)]})
+    found = optional_times(frame, "until", table="products")
+    assert (found.dt.year.iloc[[0, 1, -1]] == [1970, 2025, 9999]).all()
