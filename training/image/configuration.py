@@ -19,7 +19,8 @@ class ImageConfiguration(msgspec.Struct, frozen=True):
     - `labels`: columns to learn, first the one that is predicted: `category,colour`. Empty takes
       `category`, else `label`; `none` learns without any.
     - `image_size`: side in pixels, up to 224; 0 takes that of the pictures, at most 64.
-    - `maximum_pixels`: a larger picture is set aside before it is decoded.
+    - `maximum_pixels`: a larger picture is set aside before it is decoded; up to 89,478,485, above
+      which Pillow has a guard of its own.
     - `maximum_broken_share`: with more pictures set aside than this, the run ends.
     - `holdout_share`: of pictures without a `split`, so many are held out for Evaluate.
     - `fewest_in_class`: rarer labels count as unlabelled.
@@ -46,7 +47,7 @@ class ImageConfiguration(msgspec.Struct, frozen=True):
     seed: Annotated[int, Meta(ge=0)] = 0
     labels: Annotated[str, Meta(max_length=256)] = ""
     image_size: Annotated[int, Meta(ge=0, le=224)] = 0
-    maximum_pixels: Count = 50_000_000
+    maximum_pixels: Annotated[int, Meta(ge=1, le=89_478_485)] = 50_000_000
     maximum_broken_share: Share = 0.05
     holdout_share: Annotated[float, Meta(gt=0, lt=1)] = 0.1
     fewest_in_class: Count = 5

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import struct
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,27 @@ def bomb() -> bytes:
     """A PNG of a few kilobytes whose header promises more pixels than are decoded."""
     side = int(MAXIMUM_PIXELS**0.5) + 1
     return picture_model.picture((255,), mode="L", size=(side, side), compress_level=9)
+
+
+def png_header(side: int) -> bytes:
+    """A PNG that says how large it is, and has no pixels."""
+    size = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", size) + png_chunk(b"IDAT", b"")
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [8_000, 10_000, 50_000])
+def test_a_picture_of_too_many_pixels_is_told_our_bound(visual: Visual, side: int) -> None:
+    """Regression: above 178,956,970 pixels Pillow spoke first, with a bound of its own."""
+    service = Service(visual, tenant="acme", run="run-1", version="7")
+    payload = {"image": encoded(png_header(side))}
+    message = service.answer(payload, now=NOW, decision_id="d")["error"]["message"]
+    assert f"at most {MAXIMUM_PIXELS:,} are decoded" in message
 
 
 @pytest.mark.parametrize(

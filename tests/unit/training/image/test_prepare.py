@@ -20,8 +20,10 @@ from tests.unit.training.image.shapes import (
     pixels_and_labels,
     run_prepare,
 )
+from training.configuration import parse
 from training.errors import ConfigurationError, DataQualityError, NotEnoughDataError
 from training.image import prepare
+from training.image.configuration import ImageConfiguration
 from training.image.pictures import FolderPictures, TarPictures, read_idx
 from training.image.tables import build_image_dataset, write_image_dataset
 
@@ -72,6 +74,14 @@ def test_what_cannot_be_used_is_counted_listed_and_left_out(tmp_path):
     )
     assert found.meta["product_ids"] == [f"p{number}" for number in range(4, 80)]
     assert {one["product_id"] for one in listed(tmp_path / "job")} == {"p0", "p1", "p2", "p3"}
+
+
+def test_no_more_pixels_can_be_asked_for_than_pillow_decodes():
+    """Its guard would refuse what the setting allows."""
+    given = {"maximum_pixels": Image.MAX_IMAGE_PIXELS}
+    assert parse(ImageConfiguration, given, where="image").maximum_pixels == Image.MAX_IMAGE_PIXELS
+    with pytest.raises(ConfigurationError, match="maximum_pixels"):
+        parse(ImageConfiguration, {"maximum_pixels": Image.MAX_IMAGE_PIXELS + 1}, where="image")
 
 
 def test_odd_kinds_of_files_are_used_and_noted(tmp_path):
