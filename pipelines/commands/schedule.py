@@ -29,11 +29,11 @@ from pipelines.schedules import (
     set_schedule,
 )
 from pipelines.stacks import require_tenant
-from pipelines.stage import open_stage
+from pipelines.stage import KINDS, open_stage
 from pipelines.workspace import Workspace
 
 app = typer.Typer(help="Retraining by the clock.", no_args_is_help=True)
-KindArgument = Annotated[str, typer.Argument(help="What to retrain: recommender or nudge-policy.")]
+KindArgument = Annotated[str, typer.Argument(help=f"What to retrain: {', '.join(KINDS)}.")]
 
 
 @app.command("set")

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.console import progress_bar
+from pipelines.stage import KINDS
 
 ROOT = Path(__file__).resolve().parents[3]
 GROUP = typer.main.get_command(app)
@@ -42,6 +43,15 @@ def test_documents_name_only_commands_that_exist(name):
     used = {word for word in found if word not in {"is", "on", "trains", "relies"}}
     assert used
     assert used <= known
+
+
+def test_the_documents_name_every_stack_and_every_kind_of_model_can_be_scheduled():
+    text = (ROOT / "docs" / "stages.md").read_text(encoding="utf-8")
+    names = {path.stem for path in (ROOT / "pipelines" / "stacks").glob("*.yaml")}
+    assert len(names) == 4
+    assert [name for name in sorted(names) if f"-{name}" not in text] == []
+    told = CliRunner().invoke(GROUP, ["schedule", "set", "--help"]).output
+    assert [kind for kind in KINDS if kind not in told] == []
 
 
 def test_the_readme_names_every_group():
