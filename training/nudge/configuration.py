@@ -38,7 +38,7 @@ class NudgeConfiguration(msgspec.Struct, frozen=True):
     - `gate_margin`: by how much the lower bound must exceed logging policy and best constant.
     - `gate_confidence`: one-sided level of that bound.
     - `gate_effective_sample_size`, `gate_matched_rewards`, `gate_unsupported`: floors, and the
-      greatest share of choices that were never logged.
+      greatest share of choices that were never logged or whose weights the log contradicts.
     - `resamples`: of the bootstrap in the report. `seed`: of everything drawn.
     """
 

@@ -103,14 +103,21 @@ def evaluate(
     economy = economy_of(prepared, worth=configuration.reward_worth)
     log = log_of(prepared, economy)
     unseen = out_of_fold(prepared, folds, economy)
+    groups = Groups.of(prepared.customers)
     return Evaluation(
         prepared=prepared,
         configuration=configuration,
         economy=economy,
         log=log,
-        groups=Groups.of(prepared.customers),
+        groups=groups,
         unseen=unseen,
-        support=support_of(log, unseen.probabilities, prepared.rewards),
+        support=_support(prepared, log, unseen, groups),
+    )
+
+
+def _support(prepared: Prepared, log: Log, unseen: OutOfFold, groups: Groups) -> Support:
+    return support_of(
+        log, unseen.probabilities, prepared.rewards, groups=groups, names=prepared.names
     )
 
 
@@ -197,15 +204,15 @@ def evaluate_rows(evaluation: Evaluation, rows: np.ndarray) -> Evaluation:
     """The same evaluation on some rows only."""
     prepared, unseen = evaluation.prepared.take(rows), evaluation.unseen
     part = OutOfFold(unseen.probabilities[rows], unseen.gains[rows], unseen.rewards[rows])
-    log = log_of(prepared, evaluation.economy)
+    log, groups = log_of(prepared, evaluation.economy), Groups.of(prepared.customers)
     return Evaluation(
         prepared=prepared,
         configuration=evaluation.configuration,
         economy=evaluation.economy,
         log=log,
-        groups=Groups.of(prepared.customers),
+        groups=groups,
         unseen=part,
-        support=support_of(log, part.probabilities, prepared.rewards),
+        support=_support(prepared, log, part, groups),
     )
 
 

@@ -80,7 +80,22 @@ def _floors(support: Support, configuration: NudgeConfiguration) -> list[Check]:
             f"{support.unsupported:.1%} of this policy's choices were never logged, at most "
             f"{configuration.gate_unsupported:.1%} may be",
         ),
+        _propensities(support, configuration),
     ]
+
+
+def _propensities(support: Support, configuration: NudgeConfiguration) -> Check:
+    """Every estimate divides by the log's propensities: they must fit what it did."""
+    worst = f" ({support.violations[0]})" if support.contradicted else ""
+    return Check(
+        "propensities",
+        "contradicted",
+        support.contradicted,
+        configuration.gate_unsupported,
+        support.contradicted <= configuration.gate_unsupported,
+        f"importance weights are off by {support.contradicted:.3f} beyond chance, at most "
+        f"{configuration.gate_unsupported:.3f} is allowed{worst}",
+    )
 
 
 def _better(name: str, figures: Mapping[str, float], configuration: NudgeConfiguration) -> Check:

@@ -118,11 +118,21 @@ def test_customers_not_rows_are_resampled():
     assert widths[1] == pytest.approx(widths[0], rel=0.1)
 
 
+def supported(log, probabilities, rewards=None, groups=None):
+    return support_of(
+        log,
+        probabilities,
+        np.ones(len(log)) if rewards is None else rewards,
+        groups=groups or Groups.of(np.arange(len(log))),
+        names=["zero", "one", "two"],
+    )
+
+
 def test_support_counts_what_speaks_about_the_policy():
     actions = np.array([0, 0, 1, 1])
     log = Log(actions, np.zeros(4), np.full(4, 0.5))
     always = np.tile([1.0, 0.0, 0.0], (4, 1))
-    found = support_of(log, always, np.array([1.0, 0.0, 1.0, 1.0]))
+    found = supported(log, always, np.array([1.0, 0.0, 1.0, 1.0]))
     assert found.effective_sample_size == 2
     assert found.matched_rewards == 1
     assert (found.largest_weight, found.mean_weight) == (2, 1)
@@ -131,7 +141,7 @@ def test_support_counts_what_speaks_about_the_policy():
 
 def test_actions_never_logged_are_a_violation():
     log = Log(np.array([0, 1]), np.zeros(2), np.full(2, 0.5))
-    found = support_of(log, np.tile([0.25, 0.25, 0.5], (2, 1)), np.ones(2))
+    found = supported(log, np.tile([0.25, 0.25, 0.5], (2, 1)))
     assert found.unsupported == 0.5
     assert "never logged" in found.violations[0]
 
@@ -140,8 +150,43 @@ def test_wrong_propensities_are_a_violation():
     generator = np.random.default_rng(0)
     actions = generator.choice(2, size=5000, p=[0.8, 0.2])
     log = Log(actions, np.zeros(5000), np.full(5000, 0.5))
-    found = support_of(log, np.tile([0.0, 1.0], (5000, 1)), np.ones(5000))
+    found = supported(log, np.tile([0.0, 1.0], (5000, 1)))
     assert any("average 0.4" in text or "average 0.3" in text for text in found.violations)
+    assert 0.5 < found.contradicted < 0.6
+
+
+def test_wrong_propensities_whose_errors_cancel_are_a_violation():
+    """Weights of both actions together average 1: each alone does not have its share."""
+    actions = np.tile([0, 1], 5000)
+    log = Log(actions, np.zeros(10_000), np.where(actions == 0, 0.25, 0.75))
+    found = supported(log, np.tile([0.25, 0.75], (10_000, 1)))
+    assert found.mean_weight == pytest.approx(1.0)
+    assert "importance weights of zero average 0.500, not 0.250" in found.violations[0]
+
+
+def test_an_action_that_a_context_rightly_never_draws_is_no_violation():
+    """The old are never mailed: propensity 1 of the other action is true, and told so."""
+    generator = np.random.default_rng(0)
+    old = generator.random(5000) < 0.5
+    actions = np.where(old, 0, generator.integers(0, 2, 5000))
+    log = Log(actions, np.zeros(5000), np.where(old, 1.0, 0.5))
+    rightly = np.where(old[:, None], [1.0, 0.0], [0.0, 1.0])
+    assert supported(log, rightly).violations == ()
+    mailed = supported(log, np.tile([0.0, 1.0], (5000, 1)))
+    assert mailed.contradicted == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("together", [1, 10], ids=["by decision", "by customer"])
+def test_true_propensities_are_no_violation(together):
+    """Whether every decision was drawn by itself, or one for all of a customer's."""
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        propensities = np.array([0.005, 0.195, 0.8])
+        actions = np.repeat(generator.choice(3, size=500, p=propensities), together)
+        log = Log(actions, np.zeros(len(actions)), propensities[actions])
+        keys = np.arange(len(actions)) // together
+        found = supported(log, np.tile([0.3, 0.3, 0.4], (len(log), 1)), groups=Groups.of(keys))
+        assert found.contradicted == 0.0, found.violations
 
 
 def test_no_weight_is_no_sample():

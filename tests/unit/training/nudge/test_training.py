@@ -42,10 +42,19 @@ def test_a_policy_that_helps_passes_and_the_report_says_by_how_much(done):
     assert models["challenger"]["low"] > models["logging policy"]["value"]
     assert set(done["metrics"]["estimates"]) >= {"direct", "ips", "snips", "dr", "switch_dr"}
     names = [check["name"] for check in done["gate"]["checks"]]
-    assert names[:3] == ["effective sample size", "matched rewards", "support"]
-    assert names[3] == "better than the logging policy"
-    assert names[4].startswith("better than the best constant action (")
+    assert names[:4] == ["effective sample size", "matched rewards", "support", "propensities"]
+    assert names[4] == "better than the logging policy"
+    assert names[5].startswith("better than the best constant action (")
     assert done["metrics"]["uplift"]["push"]["qini"] > 0.2
+
+
+def test_a_log_whose_propensities_cannot_be_true_is_refused(tmp_path):
+    """Regression: all written as 1, where three actions were drawn alike; it was released."""
+    found = run_jobs(tmp_path, dataset=built(nudges_table().assign(propensity=1.0)), resamples="50")
+    assert found["gate"]["outcome"] == "refused"
+    told = [reason for reason in found["gate"]["reasons"] if reason.startswith("propensities: ")]
+    assert "off by 0." in told[0]
+    assert "(importance weights average 0.3" in told[0]
 
 
 def test_calibration_is_reported_on_unseen_decisions(done):
