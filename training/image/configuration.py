@@ -39,7 +39,8 @@ class ImageConfiguration(msgspec.Struct, frozen=True):
     - `processes`: training processes on each machine; 0 is one a GPU, or one.
     - `threads`: of each process; 0 leaves it to PyTorch.
 
-    The gate: `gate_margin`: by how much the model must exceed the better trivial baseline, in
+    The gate: `gate_pictures`: so many held-out pictures it must at least have looked at;
+    `gate_margin`: by more than how much the model must exceed the better trivial baseline, in
     accuracy, or in copies found where there are no labels to predict;
     `champion_tolerance`: by how much it may fall short of what is live.
     """
@@ -67,5 +68,6 @@ class ImageConfiguration(msgspec.Struct, frozen=True):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     processes: Annotated[int, Meta(ge=0, le=64)] = 0
     threads: Annotated[int, Meta(ge=0, le=256)] = 0
+    gate_pictures: Count = 20
     gate_margin: float = 0.0
     champion_tolerance: Annotated[float, Meta(ge=0)] = 0.005

@@ -27,7 +27,7 @@ from training.image.metrics import accuracy, copy_recall, macro_f1, retrieval
 from training.image.prepare import TEST, TRAIN, Prepared, load, split_rule
 from training.image.train import FLOAT_MODEL
 from training.job import Job
-from training.verdict import check, verdict
+from training.verdict import above, at_least, verdict
 
 QUERIES = 2000
 GOLDEN_PRODUCTS = 8
@@ -172,17 +172,20 @@ def int8_cost(
 
 
 def gate(metrics: dict[str, Any], configuration: ImageConfiguration) -> dict[str, Any]:
-    """The verdict with every check: baselines, and the champion where there is one."""
+    """The verdict with every check: evidence, baselines, champion where there is one."""
     models = metrics["models"]
     metric = "accuracy" if "accuracy" in models["challenger"] else "copy_recall"
     value = models["challenger"][metric]
     names = [name for name in models if name not in ("challenger", "champion")]
     best = max(names, key=lambda name: float(models[name][metric]))
     threshold = models[best][metric] + configuration.gate_margin
-    checks = [check(f"better than {best}", metric, value, threshold)]
+    checks = [
+        at_least("evidence", "pictures", metrics["pictures"], configuration.gate_pictures),
+        above(f"better than {best}", metric, value, threshold),
+    ]
     if "champion" in models:
         floor = models["champion"][metric] - configuration.champion_tolerance
-        checks.append(check("not worse than the champion", metric, value, floor))
+        checks.append(at_least("not worse than the champion", metric, value, floor))
     return verdict(checks)
 
 

@@ -22,8 +22,8 @@ class RecommenderConfiguration(msgspec.Struct, frozen=True):
     - `neighbours`: how many neighbours of each product the model keeps.
     - `factors`: size of the factors that may re-rank the candidates; 0 is without.
     - `tuning_customers`, `evaluation_customers`: at most so many, drawn with the seed.
-    - `gate_margin`: how far NDCG@k must at least be above the better baseline, absolute; at 0 a
-      model as good as the baseline passes.
+    - `gate_customers`: on so many customers at least the gate must have looked.
+    - `gate_margin`: by more than how much NDCG@k must exceed the better baseline, absolute.
     - `champion_tolerance`: by how much NDCG@k may fall short of the champion, absolute.
     - `gate_coverage`: least share of the catalogue that appears in somebody's top k.
     - `newcomer_cost`: the share of NDCG@k of the products with history that may be given up so
@@ -40,6 +40,7 @@ class RecommenderConfiguration(msgspec.Struct, frozen=True):
     factors: Annotated[int, Meta(ge=0, le=512)] = 128
     tuning_customers: Annotated[int, Meta(ge=10)] = 20_000
     evaluation_customers: Annotated[int, Meta(ge=10)] = 5000
+    gate_customers: Annotated[int, Meta(ge=1)] = 50
     gate_margin: Annotated[float, Meta(ge=-1, le=1)] = 0.0
     champion_tolerance: Annotated[float, Meta(ge=0, le=1)] = 0.005
     gate_coverage: Annotated[float, Meta(ge=0, le=1)] = 0.0

@@ -29,7 +29,7 @@ from training.recommendation.metrics import evaluate_lists
 from training.recommendation.newcomer_figures import ALL_TIME_DAYS, measure_newcomers
 from training.recommendation.prepare import TEST, Prepared, load
 from training.recommendation.train import HOLDOUT, NEWCOMERS
-from training.verdict import check, verdict
+from training.verdict import above, at_least, verdict
 
 RECENT_DAYS = 14.0
 GOLDEN_CUSTOMERS = 6
@@ -62,7 +62,7 @@ def run(job: Job) -> None:
     unaware = open_named(scratch / "challenger", NEWCOMERS)
     if unaware is not None:
         metrics["products_without_history"] = measure_newcomers(prepared, configuration, unaware)
-    verdict = gate(metrics["models"], configuration)
+    verdict = gate(metrics, configuration)
     golden = golden_requests(serving, prepared, configuration, now=_started(job))
     folder = job.output("evaluation")
     for name, content in (("metrics", metrics), ("gate", verdict), ("golden", golden)):
@@ -193,19 +193,20 @@ def _figures(
     }
 
 
-def gate(models: dict[str, dict[str, float]], configuration: RecommenderConfiguration) -> dict:
-    """The verdict with every check: baselines, champion where there is one, coverage."""
-    metric = f"ndcg@{configuration.k}"
+def gate(metrics: dict[str, Any], configuration: RecommenderConfiguration) -> dict[str, Any]:
+    """The verdict with every check: evidence, baselines, coverage, champion where there is one."""
+    metric, models = f"ndcg@{configuration.k}", metrics["models"]
     figure = models["challenger"][metric]
     baseline = max(models["popularity"][metric], models["recent_popularity"][metric])
     coverage = models["challenger"][f"coverage@{configuration.k}"]
     checks = [
-        check("better than popularity", metric, figure, baseline + configuration.gate_margin),
-        check("coverage", "coverage", coverage, configuration.gate_coverage),
+        at_least("evidence", "customers", metrics["customers"], configuration.gate_customers),
+        above("better than popularity", metric, figure, baseline + configuration.gate_margin),
+        at_least("coverage", "coverage", coverage, configuration.gate_coverage),
     ]
     if "champion" in models:
         floor = models["champion"][metric] - configuration.champion_tolerance
-        checks.append(check("not worse than the champion", metric, figure, floor))
+        checks.append(at_least("not worse than the champion", metric, figure, floor))
     return verdict(checks)
 
 

@@ -21,7 +21,7 @@ from tests.unit.training.image.shapes import (
 )
 from training.configuration import parse
 from training.errors import ConfigurationError
-from training.image import launch, train
+from training.image import evaluate, launch, train
 from training.image.augmentation import Augmentation
 from training.image.configuration import ImageConfiguration
 from training.image.fit import CHECKPOINT, Trainer, fit
@@ -54,6 +54,21 @@ def test_shapes_are_told_apart_and_the_gate_passes(finished):
     assert reports["gate"]["outcome"] == "passed", reports["gate"]["reasons"]
     assert models["challenger"]["accuracy"] > models["pca-knn"]["accuracy"]
     assert models["challenger"]["map@all"] > models["pca-knn"]["map@all"]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "accuracy", "reasons"),
+    [
+        (20, 0.6, []),
+        (4, 1.0, ["evidence: pictures is 4, needed at least 20"]),
+        (20, 0.5, ["better than pca-knn: accuracy is 0.5000, needed more than 0.5000"]),
+    ],
+)
+def test_the_gate_asks_for_evidence_and_for_more_than_the_baselines(pictures, accuracy, reasons):
+    found = {"challenger": accuracy, "majority": 0.3, "pca-knn": 0.5}
+    models = {name: {"accuracy": value} for name, value in found.items()}
+    verdict = evaluate.gate({"pictures": pictures, "models": models}, ImageConfiguration())
+    assert verdict["reasons"] == reasons
 
 
 def test_int8_costs_next_to_nothing(finished):

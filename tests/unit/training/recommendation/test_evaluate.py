@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,43 +22,53 @@ from training.recommendation.prepare import (
 )
 from training.recommendation.train import HOLDOUT, write_model
 
+POPULARITY = "better than popularity: ndcg@10"
 
-def models(**ndcg: float) -> dict[str, dict[str, float]]:
-    defaults = {"challenger": 0.2, "popularity": 0.1, "recent_popularity": 0.1}
-    return {name: {"ndcg@10": v, "coverage@10": 0.5} for name, v in {**defaults, **ndcg}.items()}
+
+def measured(*, customers: int = 50, **ndcg: float) -> dict[str, Any]:
+    figures = {"challenger": 0.2, "popularity": 0.1, "recent_popularity": 0.1, **ndcg}
+    models = {name: {"ndcg@10": value, "coverage@10": 0.5} for name, value in figures.items()}
+    return {"customers": customers, "models": models}
 
 
 @pytest.mark.parametrize(
     ("figures", "settings", "refused_for"),
     [
         ({}, {}, []),
-        ({"challenger": 0.1}, {}, []),
-        ({"popularity": 0.3}, {}, ["better than popularity: ndcg@10 is 0.2000, needed 0.3000"]),
-        ({"recent_popularity": 0.3}, {"gate_margin": -0.1}, []),
-        ({}, {"gate_margin": 0.2}, ["better than popularity: ndcg@10 is 0.2000, needed 0.3000"]),
-        ({}, {"gate_coverage": 0.6}, ["coverage: coverage is 0.5000, needed 0.6000"]),
+        ({"challenger": 0.1}, {}, [f"{POPULARITY} is 0.1000, needed more than 0.1000"]),
+        ({"popularity": 0.3}, {}, [f"{POPULARITY} is 0.2000, needed more than 0.3000"]),
+        ({"recent_popularity": 0.3}, {"gate_margin": -0.2}, []),
+        ({}, {"gate_margin": 0.2}, [f"{POPULARITY} is 0.2000, needed more than 0.3000"]),
+        ({}, {"gate_coverage": 0.6}, ["coverage: coverage is 0.5000, needed at least 0.6000"]),
+        ({"customers": 49}, {}, ["evidence: customers is 49, needed at least 50"]),
+        ({"customers": 21}, {"gate_customers": 20}, []),
+        (
+            {"challenger": 0.0, "popularity": 0.0, "recent_popularity": 0.0},
+            {"gate_margin": -0.1},
+            [f"{POPULARITY} is 0.0000, needed more than 0.0000"],
+        ),
         ({"champion": 0.204}, {}, []),
         (
             {"champion": 0.25},
             {},
-            ["not worse than the champion: ndcg@10 is 0.2000, needed 0.2450"],
+            ["not worse than the champion: ndcg@10 is 0.2000, needed at least 0.2450"],
         ),
         ({"champion": 0.25}, {"champion_tolerance": 0.1}, []),
     ],
 )
 def test_the_verdict_and_its_reasons(
-    figures: dict[str, float], settings: dict[str, float], refused_for: list[str]
+    figures: dict[str, Any], settings: dict[str, float], refused_for: list[str]
 ) -> None:
-    verdict = gate(models(**figures), RecommenderConfiguration(**settings))
+    verdict = gate(measured(**figures), RecommenderConfiguration(**settings))
     assert verdict["reasons"] == refused_for
     assert verdict["outcome"] == ("refused" if refused_for else "passed")
     assert sum(not check["passed"] for check in verdict["checks"]) == len(refused_for)
 
 
 def test_everything_wrong_is_said_at_once() -> None:
-    figures = models(challenger=0.0, champion=0.5)
+    figures = measured(challenger=0.0, champion=0.5, customers=3)
     verdict = gate(figures, RecommenderConfiguration(gate_coverage=0.9))
-    assert len(verdict["reasons"]) == len(verdict["checks"]) == 3
+    assert len(verdict["reasons"]) == len(verdict["checks"]) == 4
 
 
 def untimed(*, seed: int) -> Prepared:

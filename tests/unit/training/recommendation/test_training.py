@@ -20,7 +20,6 @@ from training.recommendation.answers import events_of
 from training.recommendation.budget import Budget, Sizes
 from training.recommendation.configuration import RecommenderConfiguration
 from training.recommendation.cooccurrence import Cooccurrence
-from training.recommendation.evaluate import gate
 from training.recommendation.factors import ItemFactors, fold_in
 from training.recommendation.histories import holdout_histories
 from training.recommendation.matrices import blocked_product, keep_top
@@ -220,22 +219,3 @@ def test_prepared_data_survives_the_disk(prepared, tmp_path):
     found = load(tmp_path)
     np.testing.assert_array_equal(found.items, prepared.items)
     assert found.meta == prepared.meta
-
-
-def figures(ndcg, coverage=0.5):
-    return {"ndcg@10": ndcg, "coverage@10": coverage}
-
-
-def test_the_gate_says_why():
-    models = {
-        "challenger": figures(0.2),
-        "popularity": figures(0.1),
-        "recent_popularity": figures(0.3),
-    }
-    verdict = gate(models, RecommenderConfiguration())
-    assert verdict["outcome"] == "refused"
-    assert "0.2000, needed 0.3000" in verdict["reasons"][0]
-    models["recent_popularity"] = figures(0.1)
-    assert gate(models, RecommenderConfiguration())["outcome"] == "passed"
-    models["champion"] = figures(0.25)
-    assert "champion" in gate(models, RecommenderConfiguration())["reasons"][0]
