@@ -185,13 +185,18 @@ def _styled(summary: str) -> Text:
 def render_metrics(metrics: dict) -> Table:
     """`metrics.json` as a table: a row a model, a column a figure."""
     models = {name: figures for name, figures in metrics["models"].items() if figures}
-    figures = list(next(iter(models.values())))
-    names = [name for name in figures if "@" in name] or figures  # a policy's: value, low, high
-    table = Table("on the holdout", *names, box=None, pad_edge=False)
+    names = list(next(iter(models.values())))
+    table = Table(f"on {_evidence(metrics)}", *names, box=None, pad_edge=False)
     for model, figures in models.items():
         table.add_row(model, *[_figure(figures.get(name)) for name in names])
     table.caption, table.caption_justify = _newcomers(metrics), "left"
     return table
+
+
+def _evidence(metrics: dict) -> str:
+    """Of how many the figures are: customers or pictures held out, or a log's decisions."""
+    unit = next(unit for unit in ("customers", "pictures", "decisions") if unit in metrics)
+    return f"{metrics[unit]:,} {'' if unit == 'decisions' else 'held-out '}{unit}"
 
 
 def _newcomers(metrics: dict) -> str | None:
@@ -205,4 +210,4 @@ def _newcomers(metrics: dict) -> str | None:
 
 
 def _figure(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pipelines.commands.runs import render_metrics
 from pipelines.configuration import RunConfiguration, StageConfiguration, with_tuning
 from pipelines.errors import RunError, ScheduleError, StageError, TenantError
 from pipelines.runs import (
@@ -175,6 +176,40 @@ def test_a_tenant_that_cannot_name_resources_is_refused(name):
 def test_a_kind_of_model_that_there_is_none_of_is_named():
     with pytest.raises(StageError, match=r"'recomender'.*recommender, nudge-policy"):
         STAGE.dataset_pointer("acme", "recomender")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "shown"),
+    [
+        (
+            {"customers": 1234, "models": {"challenger": {"recall@10": 0.5, "ndcg@10": 0.25}}},
+            [["on 1,234 held-out customers", "challenger"], ["recall@10", "0.5000"]],
+        ),
+        (
+            {
+                "pictures": 24,
+                "models": {
+                    "challenger": {"accuracy": 0.9, "map@all": 0.8},
+                    "majority": {"accuracy": 0.1},
+                },
+            },
+            [
+                ["on 24 held-out pictures", "challenger", "majority"],
+                ["accuracy", "0.9000", "0.1000"],
+                ["map@all", "0.8000", ""],
+            ],
+        ),
+        (
+            {"decisions": 3000, "models": {"challenger": {"value": 0.3, "low": 0.2}}},
+            [["on 3,000 decisions", "challenger"], ["value", "0.3000"]],
+        ),
+    ],
+)
+def test_every_figure_is_shown_and_on_how_many(metrics, shown):
+    """Regression: accuracy was left out beside a figure with an @ in its name."""
+    table = render_metrics(metrics)
+    found = [[column.header, *column.cells] for column in table.columns]
+    assert found[: len(shown)] == shown
 
 
 def test_a_stamp_stands_in_every_form_that_jobs_read():
