@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -240,19 +241,24 @@ def checked(request: ProductRequest) -> ProductRequest:
     return request
 
 
+def check_finite(values: Mapping[str, Any], path: str) -> None:
+    """JSON has no NaN and no infinity, but a direct invocation's values may. Raises
+    `BadRequestError` with the path of the first."""
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadRequestError(f"expected a finite number, not {value}", path=f"{path}.{name}")
+
+
 def _check_numbers(request: ProductRequest) -> None:
-    """JSON has no NaN and no infinity, but a direct invocation's values may."""
     explore, diversity = request.explore, request.diversity
     numbers = {
-        "$.minimum_score": request.minimum_score,
-        "$.repeat_after_days": request.repeat_after_days,
-        "$.explore.newer_than_days": explore.newer_than_days if explore else None,
-        "$.diversity.weight": diversity.weight if diversity else None,
-        **{f"$.event_weights.{event}": w for event, w in request.event_weights.items()},
+        "minimum_score": request.minimum_score,
+        "repeat_after_days": request.repeat_after_days,
+        "explore.newer_than_days": explore.newer_than_days if explore else None,
+        "diversity.weight": diversity.weight if diversity else None,
     }
-    for path, number in numbers.items():
-        if number is not None and not math.isfinite(number):
-            raise BadRequestError(f"expected a finite number, not {number}", path=path)
+    check_finite(numbers, "$")
+    check_finite(request.event_weights, "$.event_weights")
 
 
 def _check_diversity(diversity: Diversity) -> None:

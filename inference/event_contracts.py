@@ -6,14 +6,13 @@ Strict like every contract of ours: an unknown field, a wrong type or a value ou
 
 from __future__ import annotations
 
-import math
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from inference.contracts import Identifier, decode
+from inference.contracts import Identifier, check_finite, decode
 from inference.errors import BadRequestError
 from inference.guardrail_rules import Name, Plain, as_utc
 
@@ -139,11 +138,10 @@ def _check_ids(event: AnyEvent) -> None:
 
 
 def _check_numbers(event: AnyEvent) -> None:
-    """JSON has no NaN and no infinity, but plain values may."""
-    for name in ("value", "quantity", "reward", "price"):
-        number = getattr(event, name, None)
-        if number is not None and not math.isfinite(number):
-            raise BadRequestError(f"expected a finite number, not {number}", path=f"$.{name}")
+    names = ("value", "quantity", "reward", "price")
+    check_finite({name: getattr(event, name, None) for name in names}, "$")
+    if isinstance(event, Attributes | ProductChange):
+        check_finite(event.attributes, "$.attributes")
 
 
 def _check_product(event: ProductChange) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from inference.contracts import decode
+from inference.contracts import check_finite, decode
 from inference.features import ContextValue
 from inference.guardrail_rules import Name
 from inference.guardrails import Exclusion
@@ -69,4 +69,8 @@ _decoder = msgspec.json.Decoder(NudgeRequest)
 
 def decode_nudge_request(request: Any) -> NudgeRequest:
     """A request from JSON bytes, text or plain values. Raises `BadRequestError`."""
-    return decode(request, _decoder)
+    found = decode(request, _decoder)
+    check_finite(found.context, "$.context")
+    if found.profile is not None:
+        check_finite(found.profile.attributes, "$.profile.attributes")
+    return found

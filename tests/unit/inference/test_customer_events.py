@@ -165,6 +165,16 @@ def test_an_event_that_breaks_its_contract_is_refused(change: dict[str, Any], pa
         ({"type": "reward", "reward": 1}, "$", "decision_id or customer_id"),
         ({"type": "reward", "reward": float("inf"), "customer_id": "c"}, "$.reward", "finite"),
         ({"type": "reward", "reward": 1, "value": float("nan")}, "$.value", "finite"),
+        (
+            {"type": "customer", "customer_id": "c", "attributes": {"age": float("nan")}},
+            "$.attributes.age",
+            "finite",
+        ),
+        (
+            {"type": "product", "product_id": "p", "attributes": {"size": float("inf")}},
+            "$.attributes.size",
+            "finite",
+        ),
         ({"type": "reward", "decision_id": "d"}, "$", "reward"),
         ({"type": "product", "product_id": "p"}, "$", "available, price or attributes"),
         ({"type": "product", "product_id": "p", "price": -1}, "$.price", ">= 0"),
