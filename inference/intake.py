@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from inference.contracts import decode, error_answer
+from inference.contracts import converted, error_answer
 from inference.errors import BadRequestError, NextbestError
 from inference.event_contracts import decode_event
 from inference.event_stream import MAX_RECORD_BYTES, EventStream
@@ -132,7 +132,7 @@ def _events(payload: Any) -> list[Any]:
             raise BadRequestError(f"the request is not valid JSON: {error}") from error
     if isinstance(plain, dict) and "events" not in plain:
         return [plain]
-    return decode(plain, _decoder).events
+    return converted(plain, _decoder).events
 
 
 def _error(first: Rejection, *, alone: bool) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from inference.contracts import (
     error_answer,
 )
 from inference.errors import BadRequestError
+from inference.nudge_contracts import decode_nudge_request
+from inference.visual_contracts import decode_similar_request
 
 BAD = {
     "unknown field": ({"limitt": 3}, "$", "limitt"),
@@ -78,6 +80,28 @@ def test_garbage_is_a_bad_request(garbage: bytes | str) -> None:
 def test_deep_nesting_is_a_bad_request(deep: str) -> None:
     with pytest.raises(BadRequestError):
         decode_request(deep)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "request_", "path"),
+    [
+        (decode_request, {"customer_id": "\ud800"}, "$.customer_id"),
+        (decode_request, {"decision_id": "d\udfff"}, "$.decision_id"),
+        (decode_request, {"history": ["p", {"product_id": "\ud800"}]}, "$.history[1].product_id"),
+        (decode_request, {"event_weights": {"\ud800": 1}}, "$.event_weights"),
+        (decode_request, {"\ud800": 1}, "$"),
+        (decode_request, "\ud800", "$"),
+        (decode_nudge_request, {"customer_id": "c", "decision_key": "\ud800"}, "$.decision_key"),
+        (decode_nudge_request, {"customer_id": "c", "context": {"a": "\ud800"}}, "$.context.a"),
+        (decode_similar_request, {"product": "\ud800"}, "$.product"),
+    ],
+)
+def test_half_a_surrogate_pair_is_a_bad_request(decoder: Any, request_: Any, path: str) -> None:
+    """Regression: an answer or a hash failed on it, and the function with them."""
+    with pytest.raises(BadRequestError) as caught:
+        decoder(request_)
+    assert caught.value.path == path
+    assert json.dumps(error_answer(caught.value), ensure_ascii=False).encode()
 
 
 def test_values_on_the_limits_are_taken() -> None:

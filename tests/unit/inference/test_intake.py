@@ -110,6 +110,12 @@ def test_where_nothing_is_good_the_request_is_bad(payload: Any, path: str) -> No
     assert (error["status"], error["code"], error["path"]) == (400, "BadRequestError", path)
 
 
+def test_an_event_with_half_a_surrogate_pair_is_named_and_the_others_are_taken() -> None:
+    found = send({"events": [view(1), view(2, customer_id="\ud800")]})
+    assert (found["accepted"], found["event_ids"]) == (1, ["e-1", None])
+    assert [(r["index"], r["path"]) for r in found["rejected"]] == [(1, "$.customer_id")]
+
+
 def test_an_event_without_an_id_is_the_same_event_again() -> None:
     event = without(view(), "event_id")
     (first,), (second,) = (send(event)["event_ids"] for _ in range(2))
