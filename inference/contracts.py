@@ -274,8 +274,20 @@ def checked(request: ProductRequest) -> ProductRequest:
         _check_diversity(request.diversity)
     if request.explore is not None:
         _check_exploration(request.explore)
+    check_ids(request, "customer_id", "product", "context_product")
     _check_numbers(request)
     return request
+
+
+def check_ids(found: msgspec.Struct, *names: str) -> None:
+    """An import strips ids: with blanks around it the same customer would be two, and erasing one
+    would leave the other. Raises `BadRequestError` with the path of the first."""
+    for name in names:
+        given = getattr(found, name, None)
+        if given is not None and given != given.strip():
+            raise BadRequestError(
+                f"expected an id without blanks around it, not {given!r}", path=f"$.{name}"
+            )
 
 
 def check_finite(values: Mapping[str, Any], path: str) -> None:

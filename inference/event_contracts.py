@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from inference.contracts import Identifier, check_finite, decode
+from inference.contracts import Identifier, check_finite, check_ids, decode
 from inference.errors import BadRequestError
 from inference.guardrail_rules import Name, Plain, as_utc
 
@@ -103,7 +103,7 @@ def decode_event(record: Any, *, now: datetime) -> AnyEvent:
     more than `MAX_AHEAD` after `now`: it would outlive every later change."""
     found = decode(record, _decoder)
     _check_time(found.timestamp, now=now)
-    _check_ids(found)
+    check_ids(found, "customer_id", "product_id")
     _check_numbers(found)
     match found:
         case Reward(decision_id=None, customer_id=None):
@@ -124,17 +124,6 @@ def _check_time(timestamp: datetime, *, now: datetime) -> None:
             "expected when it happened, in UTC",
             path="$.timestamp",
         )
-
-
-def _check_ids(event: AnyEvent) -> None:
-    """An import strips ids: with blanks around it the same customer would be two, and erasing one
-    would leave the other."""
-    for name in ("customer_id", "product_id"):
-        given = getattr(event, name, None)
-        if given is not None and given != given.strip():
-            raise BadRequestError(
-                f"expected an id without blanks around it, not {given!r}", path=f"$.{name}"
-            )
 
 
 def _check_numbers(event: AnyEvent) -> None:

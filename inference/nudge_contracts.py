@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from inference.contracts import check_finite, decode
+from inference.contracts import check_finite, check_ids, decode
 from inference.features import ContextValue
 from inference.guardrail_rules import Name
 from inference.guardrails import Exclusion
@@ -70,6 +70,7 @@ _decoder = msgspec.json.Decoder(NudgeRequest)
 def decode_nudge_request(request: Any) -> NudgeRequest:
     """A request from JSON bytes, text or plain values. Raises `BadRequestError`."""
     found = decode(request, _decoder)
+    check_ids(found, "customer_id", "decision_key")
     check_finite(found.context, "$.context")
     if found.profile is not None:
         check_finite(found.profile.attributes, "$.profile.attributes")

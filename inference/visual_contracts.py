@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from inference.contracts import Filters, Identifier, decode
+from inference.contracts import Filters, Identifier, check_ids, decode
 from inference.errors import BadRequestError
 
 MAX_IMAGE_TEXT = 8 * 2**20  # a Lambda takes 6 MB of request
@@ -71,6 +71,7 @@ _decoder = msgspec.json.Decoder(SimilarRequest)
 def decode_similar_request(request: Any) -> SimilarRequest:
     """A request from JSON bytes, text or plain values. Raises `BadRequestError`."""
     found = decode(request, _decoder)
+    check_ids(found, "product")
     given = [name for name in _SOURCES if getattr(found, name) is not None]
     if len(given) != 1:
         raise BadRequestError(

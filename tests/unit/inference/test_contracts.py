@@ -104,6 +104,24 @@ def test_half_a_surrogate_pair_is_a_bad_request(decoder: Any, request_: Any, pat
     assert json.dumps(error_answer(caught.value), ensure_ascii=False).encode()
 
 
+@pytest.mark.parametrize(
+    ("decoder", "request_", "path"),
+    [
+        (decode_request, {"customer_id": " c-1"}, "$.customer_id"),
+        (decode_request, {"decision": "similar", "product": "p "}, "$.product"),
+        (decode_request, {"context_product": "p\n"}, "$.context_product"),
+        (decode_nudge_request, {"customer_id": "c-1\t"}, "$.customer_id"),
+        (decode_nudge_request, {"customer_id": "c-1", "decision_key": " "}, "$.decision_key"),
+        (decode_similar_request, {"product": " p"}, "$.product"),
+    ],
+)
+def test_an_id_with_blanks_around_it_is_refused(decoder: Any, request_: Any, path: str) -> None:
+    """Regression: an erasure of "c-1" would have left what is known of " c-1"."""
+    with pytest.raises(BadRequestError, match="without blanks") as caught:
+        decoder(request_)
+    assert caught.value.path == path
+
+
 def test_values_on_the_limits_are_taken() -> None:
     request = decode_request({"history": ["a" * 256] * MAX_HISTORY, "limit": 100})
     assert (len(request.history), request.limit) == (MAX_HISTORY, 100)
