@@ -19,7 +19,7 @@ from inference.decision_log import TakesDecisions
 from inference.decision_memory import DecisionMemory, other_request
 from inference.decision_records import of_nudge
 from inference.errors import BadRequestError
-from inference.guardrail_rules import NONE
+from inference.guardrail_rules import NONE, aware
 from inference.nudge import Nudge
 from inference.nudge_contracts import (
     NudgeDecision,
@@ -28,6 +28,7 @@ from inference.nudge_contracts import (
     decode_nudge_request,
 )
 from inference.profiles import (
+    ANSWERS_KEPT,
     Answered,
     Change,
     Contact,
@@ -113,20 +114,16 @@ class NudgeService:
         if request.decision_key is None:
             return self._decide(request, now=now, decision_id=decision_id)
         key = self.nudge.keyed_id(request.customer_id, request.decision_key)
-        known = self.decisions.recall(key, request)
-        if known is None:
-            known = self._decide(request, now=now, decision_id=key)
-            self.decisions.remember(request, known)
-        return known
+        return self._decide(request, now=now, decision_id=key)
 
     def _decide(self, request: NudgeRequest, *, now: datetime, decision_id: str) -> NudgeResponse:
         """Decide on what the store knows, and count it there; again where somebody else was
         faster, and without the store where that goes on."""
         for _ in range(_ATTEMPTS):
             seen = self._seen(request)
-            known = _answered(seen, request, decision_id)
+            known = self._answered(request, seen, now=now, decision_id=decision_id)
             if known is not None:
-                return self._sent(request, known)
+                return known
             response = self._decided(request, seen, now=now, decision_id=decision_id)
             try:
                 response = self._counted(request, seen, response)
@@ -137,9 +134,29 @@ class NudgeService:
             seen = None
             response = self._decided(request, seen, now=now, decision_id=decision_id)
         response = self._sent(request, response)
+        if request.decision_key is not None:
+            self.decisions.remember(request, response, at=now)
         if request.now is None:  # in a replay nothing is logged
             self._tell(request, response, seen, now=now)
         return response
+
+    def _answered(
+        self, request: NudgeRequest, seen: Stored | None, *, now: datetime, decision_id: str
+    ) -> NudgeResponse | None:
+        """What was answered under the request's key, by this process or by whichever the store
+        knows. Raises `BadRequestError` if another request got it."""
+        if request.decision_key is None:
+            return None
+        stored = Stored() if seen is None else seen
+        known = self.decisions.recall(decision_id, request, now=now, erased_at=stored.erased_at)
+        found = stored.answers.get(decision_id)
+        if known is not None or found is None or aware(found.at) <= now - ANSWERS_KEPT:
+            return known
+        if found.request != _digest(request):
+            raise other_request(request)
+        known = self._sent(request, msgspec.json.decode(found.response, type=NudgeResponse))
+        self.decisions.remember(request, known, at=aware(found.at))
+        return known
 
     def _sent(self, request: NudgeRequest, response: NudgeResponse) -> NudgeResponse:
         """The answer, and whether its decision is in the log. One that was answered before is sent
@@ -221,17 +238,6 @@ def _change(request: NudgeRequest, response: NudgeResponse) -> Change | None:
         return Change(at, contact) if contact else None
     answer = Answered(at, _digest(request), msgspec.json.encode(response))
     return Change(at, contact, (response.decision_id, answer))
-
-
-def _answered(seen: Stored | None, request: NudgeRequest, key: str) -> NudgeResponse | None:
-    """What was answered under the key, by whichever process. Raises `BadRequestError` if another
-    request got it."""
-    found = None if seen is None else seen.answers.get(key)
-    if found is None:
-        return None
-    if found.request != _digest(request):
-        raise other_request(request)
-    return msgspec.json.decode(found.response, type=NudgeResponse)
 
 
 def _digest(request: NudgeRequest) -> str:

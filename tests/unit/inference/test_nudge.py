@@ -16,13 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.apprentice import Apprentice, Comparison, ComparisonFailure
+from inference.customer_events import merged
 from inference.decision_memory import DecisionMemory
 from inference.errors import BadRequestError
+from inference.event_contracts import Erasure
 from inference.nudge import Nudge
 from inference.nudge_contracts import NudgeResponse, decode_nudge_request
 from inference.nudge_service import NudgeService, print_line
 from inference.policy import draw
-from inference.profiles import Change, InMemoryProfiles, Profile, ProfileStoreError, Stored
+from inference.profiles import Change, InMemoryProfiles, Profile, ProfileStoreError, Stored, changed
 from tests.unit.inference import small_policy
 from tests.unit.inference.small_policy import NOW, PROFILE
 from tests.unit.inference.test_guardrails import may_be_sent, situations
@@ -277,9 +279,40 @@ def test_the_memory_is_bounded() -> None:
     memory, request = DecisionMemory(capacity=2), decode_nudge_request(ASK)
     for number in range(3):
         found = service().respond(request, now=NOW, decision_id=str(number))
-        memory.remember(request, found)
-    assert memory.recall("0", request) is None
-    assert memory.recall("2", request) is not None
+        memory.remember(request, found, at=NOW)
+    assert memory.recall("0", request, now=NOW, erased_at=None) is None
+    assert memory.recall("2", request, now=NOW, erased_at=None) is not None
+
+
+@pytest.mark.parametrize("asked", [{"customer_id": "c-1"}, ASK], ids=["by the store", "by itself"])
+def test_a_key_is_answered_alike_for_a_day_and_then_anew(asked: dict[str, Any]) -> None:
+    """Regression: what a process remembered had no age."""
+    here = service()
+    request = decode_nudge_request({**asked, "decision_key": "k"})
+    days = [timedelta(0), timedelta(hours=23), timedelta(hours=24), timedelta(hours=47)]
+    found = [here.respond(request, now=NOW + later, decision_id="x").decided_at for later in days]
+    assert found == [NOW, NOW, NOW + timedelta(hours=24), NOW + timedelta(hours=24)]
+
+
+def test_what_an_erasure_removed_is_answered_no_more() -> None:
+    """Regression: the process that had answered went on nudging by the erased consent."""
+    store = DynamoLike(Stored(Profile(consents={"email": True})))
+    asked = with_store(store)
+    request = decode_nudge_request({"customer_id": "c-1", "decision_key": "k"})
+    assert "mail" in asked.respond(request, now=NOW, decision_id="x").propensities
+    erasure = {"schema_version": 1, "event_id": "e", "tenant": "acme", "customer_id": "c-1"}
+    store.stored = merged(store.stored, [Erasure(**erasure, timestamp=NOW + timedelta(minutes=1))])
+    found = asked.respond(request, now=NOW + timedelta(minutes=2), decision_id="x")
+    assert "mail" not in found.propensities
+    assert found.decided_at == NOW + timedelta(minutes=2)
+
+
+def test_a_decision_reads_the_store_once() -> None:
+    store = DynamoLike(Stored(Profile(consents={"email": True})))
+    asked = with_store(store)
+    for _ in range(3):
+        ask(asked, {"customer_id": "c-1"}, decision_key="k")
+    assert store.reads == 3
 
 
 # --- the profile store ------------------------------------------------------------------------
@@ -298,6 +331,20 @@ class BrokenStore:
 
     def record(self, customer_id: str, seen: Stored, change: Change) -> None:
         raise ProfileStoreError("down")
+
+
+class DynamoLike:
+    """A store of one customer, whose profile others change too."""
+
+    def __init__(self, stored: Stored) -> None:
+        self.stored, self.reads = stored, 0
+
+    def read(self, customer_id: str) -> Stored:
+        self.reads += 1
+        return self.stored
+
+    def record(self, customer_id: str, seen: Stored, change: Change) -> None:
+        self.stored = changed(seen, change)
 
 
 def with_store(store: Any, **serving: Any) -> NudgeService:
