@@ -24,6 +24,7 @@ import numpy as np
 
 from inference.contracts import Condition, Filters, FilterValue
 from inference.errors import BadRequestError
+from inference.features import as_text
 from inference.history import epoch_seconds
 from inference.live_products import ProductState
 
@@ -98,7 +99,7 @@ class Attributes:
         known = self.specs[name]["values"]
         if name not in self._codes:
             self._codes[name] = {value: code for code, value in enumerate(known)}
-        codes = [self._codes[name].get(_as_text(value)) for value in values]
+        codes = [self._codes[name].get(as_text(value)) for value in values]
         table = np.zeros(len(known) + 1, dtype=bool)
         table[[code for code in codes if code is not None]] = True
         return table
@@ -238,7 +239,7 @@ def _tags(attributes: Attributes, name: str, condition: Condition, path: str) ->
         if wanted is not None:
             tests.append(_tag_count(attributes, name, attributes.table(name, wanted), 1))
     if condition.all is not None:
-        wanted_all = list({_as_text(value) for value in condition.all})
+        wanted_all = list({as_text(value) for value in condition.all})
         table = attributes.table(name, wanted_all)
         tests.append(_tag_count(attributes, name, table, len(wanted_all)))
     if condition.not_ is not None:
@@ -269,10 +270,6 @@ def _refuse(condition: Condition, kind: str, path: str, *names: str) -> None:
 
 def _as_list(value: FilterValue | list[FilterValue]) -> list[FilterValue]:
     return value if isinstance(value, list) else [value]
-
-
-def _as_text(value: FilterValue) -> str:
-    return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
 _COLUMNS: dict[str, Callable[[Attributes, str, Condition, str], Test]] = {

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from inference.features import as_text
+
 _MAX_CATEGORIES = 5000
 _WORD = re.compile(r"\w\w+")
 _TIMES = ("available_from", "available_until")
@@ -83,7 +85,7 @@ def _category(texts: list[str | None]) -> dict[str, Any] | None:
 
 def _tags(column: pd.Series) -> dict[str, Any]:
     lists = [
-        [str(tag) for tag in value] if isinstance(value, list | tuple | np.ndarray) else []
+        [as_text(tag) for tag in value] if isinstance(value, list | tuple | np.ndarray) else []
         for value in column
     ]
     values = sorted({tag for tags in lists for tag in tags})
@@ -129,7 +131,7 @@ def _valued(spec: dict[str, Any]) -> Iterator[tuple[int, list[str]]]:
 
 def _text(value: Any) -> str | None:
     missing = value is None or value is pd.NA or value != value or value == ""
-    return None if missing else str(value)
+    return None if missing else as_text(value)
 
 
 def attribute_arrays(meta: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.contracts import decode_request
 from inference.errors import BadRequestError
+from inference.filters import Attributes
 from tests.unit.inference import shop_model
 from tests.unit.inference.shop_model import BRANDS, IDS, NOW, TAGS, Shop
 
@@ -122,3 +124,21 @@ def test_a_condition_that_an_attribute_does_not_know_is_named(
     with pytest.raises(BadRequestError) as caught:
         SHOPS[0].model.recommend(decode_request({"include": filters}), now=NOW)
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize("wanted", ["2", 2, 2.0, {"in": [2.0]}, {"not": ["M", True]}])
+def test_a_number_names_the_category_of_its_text(wanted: Any) -> None:
+    """Regression: 2.0, which many a client writes for 2, was looked for as "2.0"."""
+    spec = {"type": "category", "array": "a_size", "values": ["2", "M", "true"]}
+    attributes = Attributes({"size": spec}, {"a_size": np.array([1, 0, 2], dtype=np.int32)})
+    include = decode_request({"include": {"size": wanted}}).include
+    [test] = attributes.tests(include, where="$.include")
+    assert test(np.arange(3)).tolist() == [False, True, False]
+
+
+def test_a_tag_is_found_by_its_number() -> None:
+    spec = {"type": "tags", "array": "t", "indptr": "starts", "values": ["2", "red"]}
+    arrays = {"t": np.array([0, 1], dtype=np.int32), "starts": np.array([0, 2])}
+    include = decode_request({"include": {"tags": {"all": [2.0, "red", 2]}}}).include
+    [test] = Attributes({"tags": spec}, arrays).tests(include, where="$.include")
+    assert test(np.arange(1)).tolist() == [True]

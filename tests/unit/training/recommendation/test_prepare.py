@@ -162,9 +162,9 @@ def test_a_window_that_swallows_everything_is_not_enough_data() -> None:
 def test_true_and_false_with_gaps_stay_what_a_boolean_filter_matches() -> None:
     found = _attribute("fresh", pd.Series([True, None, False, float("nan")], dtype=object))
     assert found == {"type": "category", "values": ["false", "true"], "codes": [1, -1, 0, -1]}
-    mixed = _attribute("fresh", pd.Series([True, "perhaps"], dtype=object))
+    mixed = _attribute("fresh", pd.Series([True, "perhaps", 2.0, "2"], dtype=object))
     assert mixed is not None
-    assert mixed["values"] == ["True", "perhaps"]
+    assert mixed["values"] == ["2", "perhaps", "true"]
 
 
 @pytest.mark.parametrize("empty", ["", "  ", None, float("nan")])
