@@ -74,7 +74,7 @@ def test_golden_requests_are_answered_by_what_serves(root, done):
             assert json.loads(json.dumps(answer[name])) == value
 
 
-def test_each_part_of_the_log_is_valued_by_a_policy_that_never_saw_it(root):
+def test_each_part_of_the_log_is_valued_by_a_policy_that_never_saw_it(root, done):
     folds = list((root / "output" / "data" / "folds").iterdir())
     assert len(folds) == 5
     whole = prepare.load(root / "processing" / "input" / "prepared")
