@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from inference.contracts import Identifier, ProductRequest, ProductResponse, decode
+from inference.contracts import Identifier, ProductRequest, ProductResponse
+from inference.decoding import decode
 from inference.event_contracts import AwareTime, Tenant
 from inference.nudge_contracts import NudgeRequest, NudgeResponse
 from inference.visual_contracts import SimilarRequest, SimilarResponse

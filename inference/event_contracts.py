@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from inference.contracts import Identifier, check_finite, check_ids, decode
+from inference.contracts import Identifier
+from inference.decoding import check_finite, check_ids, decode
 from inference.errors import BadRequestError
 from inference.guardrail_rules import Name, Plain, as_utc
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from inference.contracts import converted, error_answer
+from inference.decoding import converted, error_answer
 from inference.errors import BadRequestError, NextbestError
 from inference.event_contracts import decode_event
 from inference.event_stream import MAX_RECORD_BYTES, EventStream

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from inference.contracts import check_finite, check_ids, decode
+from inference.decoding import check_finite, check_ids, decode
 from inference.features import ContextValue
 from inference.guardrail_rules import Name
 from inference.guardrails import Exclusion

@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from inference.apprentice import Apprentice, Comparison, ComparisonFailure
-from inference.contracts import error_answer
 from inference.decision_log import TakesDecisions
 from inference.decision_memory import DecisionMemory, other_request
 from inference.decision_records import of_nudge
+from inference.decoding import error_answer
 from inference.errors import BadRequestError
 from inference.guardrail_rules import NONE, aware
 from inference.nudge import Nudge

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from inference.contracts import Filters, Identifier, check_ids, decode
+from inference.contracts import Filters, Identifier
+from inference.decoding import check_ids, decode
 from inference.errors import BadRequestError
 
 MAX_IMAGE_TEXT = 8 * 2**20  # a Lambda takes 6 MB of request

@@ -21,10 +21,10 @@ from inference.contracts import (
     ProductRequest,
     ProductResponse,
     decode_request,
-    error_answer,
 )
 from inference.decision_log import TakesDecisions, open_decision_log
 from inference.decision_records import of_products
+from inference.decoding import error_answer
 from inference.dynamo_products import live_model
 from inference.dynamo_profiles import DynamoProfiles
 from inference.errors import BadRequestError

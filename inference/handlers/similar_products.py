@@ -17,9 +17,9 @@ from urllib.parse import urlparse
 
 import msgspec
 
-from inference.contracts import error_answer
 from inference.decision_log import TakesDecisions, open_decision_log
 from inference.decision_records import of_similar
+from inference.decoding import error_answer
 from inference.dynamo_products import live_model
 from inference.errors import BadRequestError
 from inference.handlers.gateway import reply_and_log

@@ -14,8 +14,8 @@ from inference.contracts import (
     HistoryEvent,
     ProductRequest,
     decode_request,
-    error_answer,
 )
+from inference.decoding import error_answer
 from inference.errors import BadRequestError
 from inference.nudge_contracts import decode_nudge_request
 from inference.visual_contracts import decode_similar_request
