@@ -70,8 +70,9 @@ def tour(
 
     Raises an error of the tree when any step falls short.
     """
+    can_learn = can_learn_pictures()
     if source is not None:
-        one_kind.check_source(source, can_learn_pictures=can_learn_pictures())
+        one_kind.check_source(source, can_learn_pictures=can_learn)
     steps = Steps(console)
     with steps.step("Start the cloud on this machine"):
         stage = open_stage()
@@ -82,7 +83,7 @@ def tour(
     runs = (
         _tour_shop(workspace, steps, console)
         if source is None
-        else _tour_own(workspace, source, steps, console)
+        else _tour_own(workspace, source, steps, console, can_learn_pictures=can_learn)
     )
     kinds = [run.view.kind for run in runs] + ([NUDGE_POLICY] if source is None else [])
     _sum_up(console, steps, runs, kinds, tenant=tenant)
@@ -101,11 +102,13 @@ def _tour_shop(workspace: Workspace, steps: Steps, console: Console) -> list[Run
     return [run]
 
 
-def _tour_own(workspace: Workspace, source: Path, steps: Steps, console: Console) -> list[Run]:
+def _tour_own(
+    workspace: Workspace, source: Path, steps: Steps, console: Console, *, can_learn_pictures: bool
+) -> list[Run]:
     """The visitor's own data: a model of every kind there is something for."""
     with steps.step(f"Import {source.name}"):
         found = _import(workspace, source, console)
-        kinds = one_kind.learnable(found, console, can_learn_pictures=can_see())
+        kinds = one_kind.learnable(found, console, can_learn_pictures=can_learn_pictures)
     return [_tour_kind(workspace, kind, steps, console) for kind in kinds]
 
 
