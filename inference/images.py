@@ -60,7 +60,7 @@ def decode(
         flat = _on_white(upright).convert("L" if channels == 1 else "RGB")
         small = flat.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
     except _BOMB as error:
-        raise _too_large(f"more than {maximum_pixels:,}", maximum_pixels) from error
+        raise _too_large(maximum_pixels) from error
     except _BROKEN as error:
         raise UnreadableImageError("broken", f"the {form} file is broken: {error}") from error
     pixels = np.asarray(small, dtype=np.uint8).reshape(size, size, channels)
@@ -83,17 +83,18 @@ def _opened(data: bytes, maximum_pixels: int) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except _BOMB as error:
         # Pillow looks before it tells the size; its bounds are above any of ours.
-        raise _too_large(f"more than {maximum_pixels:,}", maximum_pixels) from error
+        raise _too_large(maximum_pixels) from error
     except _BROKEN as error:
         raise UnreadableImageError(
             "not an image", f"not a picture; expected one of {', '.join(FORMATS)}"
         ) from error
     if image.width * image.height > maximum_pixels:
-        raise _too_large(f"{image.width:,} x {image.height:,}", maximum_pixels)
+        raise _too_large(maximum_pixels, size=image.size)
     return image
 
 
-def _too_large(pixels: str, maximum_pixels: int) -> UnreadableImageError:
+def _too_large(maximum_pixels: int, *, size: tuple[int, int] | None = None) -> UnreadableImageError:
+    pixels = f"{size[0]:,} x {size[1]:,}" if size else f"more than {maximum_pixels:,}"
     return UnreadableImageError(
         "too many pixels", f"{pixels} pixels; at most {maximum_pixels:,} are decoded"
     )

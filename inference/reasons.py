@@ -37,14 +37,11 @@ class Parts(msgspec.Struct, frozen=True):
         if np.count_nonzero(values) < len(values):
             place, columns, values = (part[values != 0] for part in amounts)
         order = np.lexsort((-np.abs(values), place))
-        found = cls(
-            totals=np.bincount(place, values, count).tolist(),
-            counts=np.bincount(place, minlength=count).tolist(),
-            columns=columns.take(order).tolist(),
-            values=values.take(order).tolist(),
-        )
-        found._cut_short(past + OTHER)
-        return found
+        totals = np.bincount(place, values, count).tolist()
+        counts = np.bincount(place, minlength=count).tolist()
+        shown = columns.take(order).tolist(), values.take(order).tolist()
+        _cut_short(counts, *shown, other=past + OTHER)
+        return cls(totals, counts, *shown)
 
     @classmethod
     def of_rows(cls, rows: np.ndarray) -> Parts:
@@ -65,17 +62,19 @@ class Parts(msgspec.Struct, frozen=True):
             values=values[shown].tolist(),
         )
 
-    def _cut_short(self, other: int) -> None:
-        """Make what is more than can be shown of an item one part, of the column `other`."""
-        end = len(self.values)
-        for place in range(len(self.counts) - 1, -1, -1):
-            start = end - self.counts[place]
-            first = start + SHOWN_REASONS
-            if end > first + 1:  # one more is shown as itself
-                self.values[first:end] = [sum(self.values[first:end])]
-                self.columns[first:end] = [other]
-                self.counts[place] = SHOWN_REASONS + 1
-            end = start
+
+def _cut_short(counts: list[int], columns: list[int], values: list[float], *, other: int) -> None:
+    """Make what is more than can be shown of an item one part, of the column `other`: in place,
+    from the end, for taking out of the middle moves what follows."""
+    end = len(values)
+    for place in range(len(counts) - 1, -1, -1):
+        start = end - counts[place]
+        first = start + SHOWN_REASONS
+        if end > first + 1:  # one more is shown as itself
+            values[first:end] = [sum(values[first:end])]
+            columns[first:end] = [other]
+            counts[place] = SHOWN_REASONS + 1
+        end = start
 
 
 def contributions(scores: Scores, items: np.ndarray) -> Amounts:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 HOSTS = ("127.0.0.1", "localhost", "::1")
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -24,13 +24,13 @@ def open_url(request: urllib.request.Request, *, timeout: float) -> Any:
 
 def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
     """For a process that asks nothing but this machine."""
-    kept = {k: v for k, v in environment.items() if k.lower() not in _PROXIES}
+    kept = {k: v for k, v in environment.items() if k.lower() not in (*_PROXIES, "no_proxy")}
     return {**kept, "NO_PROXY": "*"}
 
 
 def exceptions(environment: Mapping[str, str]) -> dict[str, str]:
     """`NO_PROXY` as it is and this machine, in both spellings; nothing where there is no proxy."""
-    if not any(environment.get(name) for name in environment if name.lower() in _PROXIES[:3]):
+    if not any(environment.get(name) for name in environment if name.lower() in _PROXIES):
         return {}
     given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     known = [name.strip() for name in given.split(",") if name.strip()]
