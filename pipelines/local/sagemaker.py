@@ -13,6 +13,7 @@ import shutil
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ class Service:
         except ClientFault as fault:
             return Outcome("Failed", reason=f"ClientError: {fault}", secondary="Failed")
         except Exception as error:  # noqa: BLE001  (a job must end, whatever broke)
+            container.log(traceback.format_exc())
             reason = f"InternalServerError: {type(error).__name__}: {error}"
             return Outcome("Failed", reason=reason, secondary="Failed")
 
