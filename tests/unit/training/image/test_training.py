@@ -279,7 +279,7 @@ def test_a_small_set_is_seen_until_it_has_taught_something():
     assert plan_of(60_000, ImageConfiguration()).epochs == 17
 
 
-def test_only_a_large_set_can_spare_pictures(tmp_path):
+def test_only_a_large_set_can_spare_pictures():
     assert plan_of(60_000, ImageConfiguration()).prunes
     assert not plan_of(3_000, ImageConfiguration()).prunes
 
